@@ -1,0 +1,1 @@
+"""What Regionflow is compared with, measured side by side: ``python -m benchmarks [NAME …]``."""

@@ -1,0 +1,414 @@
+"""The `regionflow` command. Heavy imports wait until a command needs them, so that `--help` answers at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from flows.exit_codes import BROKEN, INTERRUPTED, LOCKED, OK, SOME_REFUSED, USAGE
+from flows.interrupts import MESSAGE, interruptible, received
+from segmentation.errors import ParameterError, SegmentationError
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("regionflow")
+
+
+app = App(
+    name="regionflow",
+    version=_version,
+    help="Segment image archives: labels in OME-Zarr, contours to look at, tables to analyse.",
+    version_flags=["--version"],
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,  # an interrupted run has a message and an exit code of its own
+)
+
+
+def main() -> None:
+    """Run the command; end with the exit code that its outcome has."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; every error is one line on standard error."""
+    from segmentation.io.lock import StoreLockedError
+
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except (CycloptsError, ParameterError) as error:
+        return _say(USAGE, error)
+    except StoreLockedError as error:
+        return _say(LOCKED, error)
+    except (SegmentationError, OSError) as error:
+        return _say(INTERRUPTED, MESSAGE) if received() else _say(BROKEN, error)
+    except KeyboardInterrupt:
+        return _say(INTERRUPTED, MESSAGE)
+    return code if isinstance(code, int) else OK
+
+
+def _say(code: int, error: object) -> int:
+    from rich.console import Console
+
+    text = " ".join(str(error).split())
+    Console(stderr=True, soft_wrap=True).print(f"regionflow: {text}", markup=False, highlight=False, style="red")
+    return code
+
+
+@app.command
+def run(
+    source: str,
+    output: Path,
+    /,
+    *,
+    method: Literal["spectral", "ward", "kmeans"] | None = None,
+    regions: int | None = None,
+    scale: float | None = None,
+    sigma: float | None = None,
+    seed: int | None = None,
+    min_region_size: int | None = None,
+    refine: Literal["watershed", "nearest"] | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    config: Path | None = None,
+    mask: Path | None = None,
+    label: str = "",
+    pixels: Literal["preview", "full", "none"] = "preview",
+    workers: int = 0,
+    scheduler: str = "",
+    limit: int = 0,
+    retry_failed: Annotated[bool, Parameter(negative="")] = False,
+    verify_sources: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Segment every image of SOURCE that has no current result in OUTPUT.
+
+    Parameters
+    ----------
+    source
+        A folder of images (searched whole), or one image.
+    output
+        The store: a folder, made if absent. It may hold several methods side by side.
+    method
+        How pixels become regions: spectral (normalized cuts, the default), ward or kmeans.
+    regions
+        Number of regions (spectral, ward) or colours (kmeans).
+    scale
+        Size of the grid that is clustered, in (0, 1]; default 0.2.
+    sigma
+        Gaussian smoothing before that, in pixels; default 2.
+    seed
+        Seed of everything random; default 42.
+    min_region_size
+        Smaller pieces, in pixels, join their most similar neighbour; default 0.
+    refine
+        How borders return to the original resolution: watershed (along edges, the default) or nearest.
+    set_
+        A parameter of the method, as NAME=VALUE; may be given several times.
+    config
+        A YAML file with the recipe; options on the command line come before it.
+    mask
+        A folder of masks named like the images: what is not 0 is segmented.
+    label
+        Name of the label maps; the method's name by default.
+    pixels
+        What is stored of the image itself.
+    workers
+        Worker processes; one per core by default.
+    scheduler
+        Address of a running Dask scheduler (tcp://… or tls://…), instead of workers here.
+    limit
+        Look at the first N images only.
+    retry_failed
+        Try images again that were rejected or failed.
+    verify_sources
+        Hash every image again, even if size and time say it is unchanged.
+    json
+        Print the report as JSON.
+    quiet
+        Print nothing but errors.
+    """
+    from flows.console import run_observed
+    from flows.recipes import recipe_from
+    from flows.settings import Settings, configure_prefect
+    from segmentation.params import parse
+
+    options = {
+        "sigma": sigma,
+        "scale": scale,
+        "seed": seed,
+        "min_region_size": min_region_size,
+        "refine": refine,
+    }
+    recipe = recipe_from(config, method=method, regions=regions, options=options, pairs=set_)
+    settings = parse(
+        Settings,
+        {
+            "workers": workers,
+            "scheduler": scheduler,
+            "pixels": pixels,
+            "limit": limit,
+            "retry_failed": retry_failed,
+            "verify_sources": verify_sources,
+        },
+    )
+    _check_paths(source, output, mask)
+    configure_prefect()
+    keywords = {
+        "source": source,
+        "output": str(output),
+        "recipe": recipe,
+        "label": _checked_label(label),
+        "mask": str(mask or ""),
+        "settings": settings,
+    }
+    with interruptible():
+        return run_observed(keywords, quiet=quiet, as_json=json)
+
+
+@app.command
+def demo(
+    output: Path = Path("demo-output"),
+    /,
+    *,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Run the reference cases and a small real archive, and make a gallery of their figures.
+
+    Parameters
+    ----------
+    output
+        A folder, made if absent.
+    quiet
+        Print nothing but errors.
+    """
+    from rich.console import Console
+
+    from flows.embedded_server import prefect_api
+    from flows.settings import configure_prefect
+
+    configure_prefect()
+    console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=quiet)
+    with interruptible(), prefect_api(console):
+        from flows.demo import run_demo
+
+        return run_demo(output, console)
+
+
+@app.command
+def status(output: Path, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Say what OUTPUT holds: counts, the last runs, what was refused and why.
+
+    Parameters
+    ----------
+    output
+        The store.
+    json
+        Print it as JSON.
+    """
+    from flows.console import print_json, print_status
+    from segmentation.io.summary import summarise
+
+    summary = summarise(_store(output))
+    if json:
+        print_json(summary)
+    else:
+        print_status(summary)
+    return OK
+
+
+@app.command
+def verify(output: Path, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Read everything in OUTPUT again and say what is not as recorded; exit code 1 if anything is.
+
+    Parameters
+    ----------
+    output
+        The store.
+    json
+        Print the faults as JSON.
+    """
+    from flows.console import print_faults, print_json
+    from segmentation.io.verify import verify_store
+
+    checked, faults = verify_store(_store(output))
+    if json:
+        print_json({"checked": checked, "faults": [vars(fault) for fault in faults]})
+    else:
+        print_faults(checked, faults)
+    return SOME_REFUSED if faults else OK
+
+
+@app.command
+def gallery(output: Path, /) -> int:
+    """Write the gallery of OUTPUT anew.
+
+    Parameters
+    ----------
+    output
+        The store.
+    """
+    from segmentation.io.gallery import write_gallery
+
+    sys.stdout.write(f"{write_gallery(_store(output))}\n")
+    return OK
+
+
+@app.command
+def export(
+    output: Path,
+    format: Literal["geojson", "coco", "csv", "png"],  # noqa: A002 - the word users know
+    /,
+    *,
+    to: Path | None = None,
+    label: str = "",
+) -> int:
+    """Write the labels of OUTPUT for other programs.
+
+    Parameters
+    ----------
+    output
+        The store.
+    format
+        geojson: polygons for QuPath and GIS; coco: run-length masks; csv: region tables; png: label maps.
+    to
+        Where to; OUTPUT/export/FORMAT by default.
+    label
+        Only the label maps of this name.
+    """
+    from segmentation.io.export import FORMATS
+    from segmentation.io.summary import labelled_images
+
+    folder = to or _store(output) / "export" / format
+    _check_label_exists(_store(output), label)
+    written = FORMATS[format](labelled_images(output, label), folder)
+    sys.stdout.write(f"{len(written)} files in {folder}\n")
+    return OK
+
+
+@app.command
+def serve(
+    *,
+    source: Path | None = None,
+    output: Path | None = None,
+    cron: str | None = None,
+    timezone: str | None = None,
+    method: Literal["spectral", "ward", "kmeans"] | None = None,
+    regions: int | None = None,
+    config: Path | None = None,
+    mask: Path | None = None,
+    label: str | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    home: Path | None = None,
+    port: int | None = None,
+) -> int:
+    """Start a Prefect server with its UI, schedule the nightly run, and keep both up until Ctrl-C.
+
+    What is given is remembered: the next start needs no options.
+
+    Parameters
+    ----------
+    source
+        The folder of images that is segmented every night.
+    output
+        The store that takes the results.
+    cron
+        When: minute, hour, day, month, weekday; '0 2 * * *' (02:00 every night) at first.
+    timezone
+        The time zone of that, such as Europe/Berlin; this machine's at first.
+    method
+        How pixels become regions: spectral, ward or kmeans.
+    regions
+        Number of regions (spectral, ward) or colours (kmeans).
+    config
+        A YAML file with the recipe.
+    mask
+        A folder of masks named like the images.
+    label
+        Name of the label maps; the method's name by default.
+    workers
+        Worker processes of a night; one per core by default.
+    scheduler
+        Address of a running Dask scheduler (tcp://… or tls://…), instead of workers here.
+    home
+        Where database, password and logs are; $REGIONFLOW_HOME or ~/.local/share/regionflow by default.
+    port
+        Of the UI, on this machine only; 4200 at first.
+    """
+    from flows.nights import Options
+    from flows.recipes import recipe_from
+    from flows.serve import serve as start
+    from flows.server import Home, default_home
+
+    _check_paths(str(source) if source else None, output, mask)
+    changed = config is not None or method is not None or regions is not None
+    recipe = recipe_from(config, method=method, regions=regions).model_dump(mode="json") if changed else None
+    options = Options(
+        source=str(source.absolute()) if source else None,
+        output=str(output.absolute()) if output else None,
+        recipe=recipe,
+        label=_checked_label(label) if label is not None else None,
+        mask=str(mask.absolute()) if mask else None,
+        workers=workers,
+        scheduler=scheduler,
+        cron=cron,
+        timezone=timezone,
+        port=port,
+    )
+    start(Home(home.absolute() if home else default_home()), options)
+    return OK
+
+
+def _store(output: Path) -> Path:
+    if not any((output / name).exists() for name in ("tables/index.parquet", "runs")):
+        raise ParameterError(f"OUTPUT: {output} holds no results (no tables/index.parquet); make some: regionflow run")
+    return output
+
+
+def _check_paths(source: str | None, output: Path | None, mask: Path | None) -> None:
+    """Refuse what could only fail later, before anything heavy starts."""
+    if source is not None:
+        _check_source(source)
+    if output is not None and output.exists() and not output.is_dir():
+        raise ParameterError(f"OUTPUT: {output} is a file; a folder is expected")
+    if (
+        output
+        and output.is_dir()
+        and any(output.iterdir())
+        and not any((output / name).exists() for name in ("runs", ".lock"))
+    ):
+        raise ParameterError(f"OUTPUT: {output} holds other files; an empty or absent folder, or a store, is expected")
+    if mask is not None and not mask.exists():
+        raise ParameterError(f"--mask: {mask} does not exist; a mask file or a folder of masks is expected")
+
+
+def _check_source(source: str) -> None:
+    if not source or not Path(source).exists():
+        raise ParameterError(f"SOURCE: {source or repr(source)} does not exist; a file or folder of images is expected")
+    if any("\ud800" <= character <= "\udfff" for character in source):
+        raise ParameterError(f"SOURCE: {source!r} is not UTF-8, as the folder's own name must be; files in it may be")
+    if (Path(source) / "tables" / "index.parquet").exists():
+        raise ParameterError(f"SOURCE: {source} is a store of results; a folder of images is expected")
+
+
+def _check_label_exists(output: Path, label: str) -> None:
+    from segmentation.io.records import read_records
+
+    labels = sorted({record.label for record in read_records(output).values()})
+    if label and label not in labels:
+        raise ParameterError(f"--label: {label!r} is not in {output}; there are {', '.join(labels)}")
+
+
+def _checked_label(label: str) -> str:
+    import re
+
+    if label and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", label):
+        raise ParameterError(f"--label: got {label!r}; letters, digits, - and _ are allowed, 64 at most")
+    return label
+
+
+if __name__ == "__main__":
+    main()

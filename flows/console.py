@@ -1,0 +1,201 @@
+"""What a person sees in the terminal: progress while it runs, a summary when it is done."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from flows.embedded_server import prefect_api
+from flows.progress import Silent, observed_by
+from flows.report import RunReport
+from segmentation.planning import Record, State
+
+_WORDS = {
+    "new": "new",
+    "changed": "changed",
+    "parameters": "with other parameters",
+    "failed": "to try again",
+    "verify": "to verify",
+    "unchanged": "unchanged",
+}
+
+
+class ProgressBar:
+    """Shows a run as a bar: images done, images per second, refused, time left."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.refused = 0
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self.task = self.progress.add_task("starting", total=None, rate="")
+
+    def phase(self, name: str) -> None:
+        """Show what the run does now."""
+        self.progress.update(self.task, description=name)
+
+    def planned(self, counts: dict[str, int], to_do: int) -> None:
+        """Print the plan; the bar now has an end."""
+        self.console.print(describe_plan(counts), highlight=False)
+        self.progress.reset(self.task, total=to_do or None)
+
+    def finished(self, records: Sequence[Record]) -> None:
+        """Move the bar by a batch."""
+        self.refused += sum(record.state is not State.SEGMENTED for record in records)
+        self.progress.update(self.task, advance=len(records))
+        task = self.progress.tasks[0]
+        speed = task.completed / task.elapsed if task.elapsed else 0.0
+        left = (task.total - task.completed) / speed if task.total and speed else 0.0
+        refused = f", {self.refused} refused" if self.refused else ""
+        self.progress.update(self.task, rate=f"{speed:.1f} images/s{refused}, {_duration(left)} left")
+
+
+def run_observed(keywords: Mapping[str, Any], *, quiet: bool, as_json: bool) -> int:
+    """Run the archive flow with a progress bar and print its summary; return the exit code."""
+    console = Console(stderr=True, quiet=quiet or as_json)
+    with prefect_api(console), _watched(console):
+        from prefect import tags
+
+        from flows.segment_archive import segment_archive
+
+        # Dask logs what it also raises, Prefect's workers that the server went first; a person reads the error, once.
+        for name in ("distributed.client", "EventsWorker", "APILogWorker"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        with tags("regionflow"):  # the automation of `serve` watches runs with this tag only
+            report: RunReport = segment_archive(**keywords)
+    if as_json:
+        print_json(report.as_dict())
+    elif not quiet:
+        print_report(report)
+    return report.exit_code
+
+
+@contextmanager
+def _watched(console: Console) -> Iterator[None]:
+    if console.quiet:
+        with observed_by(Silent()):
+            yield
+        return
+    bar = ProgressBar(console)
+    with bar.progress, observed_by(bar):
+        yield
+
+
+def describe_plan(counts: Mapping[str, int]) -> str:
+    """Say the plan in one line.
+
+    Examples
+    --------
+    >>> describe_plan({"new": 3, "changed": 0, "unchanged": 97})
+    '100 images: 3 new, 97 unchanged'
+    """
+    parts = [f"{count:,} {_WORDS[name]}" for name, count in counts.items() if count]
+    return f"{count_images(sum(counts.values()))}: {', '.join(parts)}"
+
+
+def print_report(report: RunReport) -> None:
+    """Print how a run ended, the first images it refused, and where to look."""
+    console = Console(soft_wrap=True, highlight=False)
+    states = report.states
+    refused = states[State.REJECTED] + states[State.FAILED]
+    if not report.run:
+        console.print(f"Nothing to do: {count_images(report.listed)} already done as [bold]{escape(report.label)}[/].")
+    else:
+        rate = f", {report.computed / report.seconds:.1f} images/s" if report.computed else ""
+        console.print(
+            f"[bold]{report.computed:,}[/] of {count_images(report.listed)} computed as "
+            f"[bold]{escape(report.label)}[/] in {_duration(report.seconds)}{rate}."
+        )
+    if refused:
+        console.print(
+            f"{states[State.SEGMENTED]:,} segmented, [yellow]{states[State.REJECTED]:,} rejected[/], "
+            f"[red]{states[State.FAILED]:,} failed[/]:"
+        )
+        console.print(_problem_table(report.problems))
+        if refused > len(report.problems):
+            console.print(f"… and {refused - len(report.problems):,} more: regionflow status {escape(report.output)}")
+    console.print(f"Look at {escape(report.output)}/gallery/index.html")
+
+
+def print_status(summary: Mapping[str, Any]) -> None:
+    """Print what a store holds."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"[bold]{escape(str(summary['output']))}[/]: {count_images(summary['images'])}")
+    table = Table("label", *(state.value for state in State), box=None, padding=(0, 2, 0, 0))
+    for label, counts in summary["labels"].items():
+        table.add_row(escape(label), *(f"{counts[state.value]:,}" for state in State))
+    console.print(table)
+    if summary["refused"]:
+        console.print("\n[bold]Refused[/]")
+        console.print(_problem_table(summary["refused"]))
+    console.print("\n[bold]Last runs[/]")
+    for run in summary["runs"]:
+        console.print(_run_line(run))
+
+
+def print_faults(checked: int, faults: Sequence[Any]) -> None:
+    """Print what verification found."""
+    console = Console(soft_wrap=True, highlight=False)
+    if not faults:
+        console.print(f"{checked:,} files are as recorded.")
+        return
+    table = Table("file", "fault", box=None, padding=(0, 2, 0, 0))
+    for fault in faults:
+        table.add_row(escape(fault.path), escape(fault.problem))
+    console.print(Group(table, Text(f"{len(faults)} faults, {checked:,} files checked.", style="red")))
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON that any parser reads."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
+
+
+def _problem_table(problems: Sequence[Mapping[str, str]]) -> Table:
+    table = Table("image", "state", "reason", box=None, padding=(0, 2, 0, 2))
+    for problem in problems:
+        table.add_row(escape(problem["source"]), problem["state"], escape(problem["reason"]))
+    return table
+
+
+def _run_line(run: Mapping[str, Any]) -> str:
+    if "finished" not in run:
+        reason = f": {escape(run['reason'])}" if "reason" in run else ""
+        return f"  {escape(str(run.get('run', '?')))}  did not finish{reason}"
+    states = ", ".join(f"{count:,} {state}" for state, count in run["states"].items() if count)
+    done = f"{run['computed']:,} computed in {_duration(run['seconds'])}"
+    return f"  {run['run']}  {escape(run['label'])}: {done}; {states}"
+
+
+def count_images(count: int) -> str:
+    """Say a number of images in words.
+
+    Examples
+    --------
+    >>> count_images(1), count_images(12000)
+    ('1 image', '12,000 images')
+    """
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02d}:{rest:02d} h"
+    return f"{minutes}:{rest:02d} min" if minutes else f"{seconds:.1f} s"

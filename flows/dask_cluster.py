@@ -1,0 +1,105 @@
+"""The Dask cluster of a run: worker processes on this machine, or one that runs already."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dask
+from distributed import Client, LocalCluster
+
+from flows.settings import Settings
+from segmentation.errors import ClusterError, ParameterError
+from tasks.environment import differences, environment
+
+CONNECT_TIMEOUT_S = 30
+
+#: Measured: with these a scheduler's memory stays flat, and few neighbours die with a killed worker; `drive` in
+#: flows.batches tries again those that do.
+_CONFIG = {
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.allowed-failures": 1,
+    "distributed.admin.low-level-log-length": 50,
+    "distributed.diagnostics.computations.max-history": 5,
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 0.95,
+}
+
+
+@contextmanager
+def cluster_for(settings: Settings) -> Iterator[Client]:
+    """Connect to `settings.scheduler`, or start workers on this machine that end with the block.
+
+    Local workers listen on the loopback interface only. One thread each: most steps hold Python's lock, and
+    labels must not depend on the number of threads.
+
+    Raises
+    ------
+    OSError
+        The scheduler does not answer.
+    ClusterError
+        Workers do not start here, or one of `settings.scheduler` runs other code or versions than this process.
+    """
+    with dask.config.set(_CONFIG):
+        if settings.scheduler:
+            with Client(settings.scheduler, timeout=CONNECT_TIMEOUT_S) as client:
+                client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
+                _check_workers(client)
+                yield client
+            return
+        with _local_cluster(settings) as cluster, Client(cluster) as client:
+            yield client
+
+
+def _local_cluster(settings: Settings) -> LocalCluster:
+    try:
+        return LocalCluster(
+            n_workers=settings.n_workers(),
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
+            memory_limit=settings.worker_bytes(),
+            silence_logs=logging.CRITICAL,
+            preload=["tasks.worker_setup"],
+        )
+    except RuntimeError as error:
+        raise ClusterError(f"the workers did not start ({error.__cause__ or error})") from error
+
+
+def check_certificates(settings: Settings) -> None:
+    """Refuse an encrypted connection that could only fail.
+
+    Raises
+    ------
+    ParameterError
+        The scheduler wants TLS, and Dask's configuration names no certificates.
+    """
+    names = ("ca-file", "client.cert", "client.key")
+    missing = [name for name in names if not dask.config.get(f"distributed.comm.tls.{name}", default=None)]
+    if settings.scheduler.startswith("tls://") and missing:
+        raise ParameterError(
+            f"--scheduler: {settings.scheduler} needs certificates; set distributed.comm.tls.{missing[0]} "
+            f"in Dask's configuration (docs/operations.md shows how)"
+        )
+
+
+def _check_workers(client: Client) -> None:
+    """Refuse workers whose labels might differ from those computed here."""
+    here = environment()
+    for address, there in client.run(environment, on_error="return").items():
+        if isinstance(there, Exception):
+            raise ClusterError(f"worker {address} cannot run regionflow ({there}); install the same version there")
+        unlike = differences(here, there)
+        if unlike:
+            raise ClusterError(
+                f"worker {address} differs: {', '.join(unlike)}; install the same versions on all machines"
+            )
+
+
+def capacity(client: Client) -> tuple[int, int]:
+    """Return the number of worker threads and the memory of the smallest worker in bytes (0 if unlimited)."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return sum(worker["nthreads"] for worker in workers), min(worker["memory_limit"] or 0 for worker in workers)

@@ -1,0 +1,40 @@
+"""What the form of a run in the Prefect UI says about paths and names, and a check that only such a run needs."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect.runtime import deployment
+from pydantic import Field
+
+from segmentation.errors import ParameterError
+
+
+def _shown(description: str, **rules: Any) -> Any:
+    # Prefect overwrites `description` with what it finds in a docstring of Google's style, but leaves this alone.
+    return Field(json_schema_extra={"description": description}, **rules)
+
+
+Source = Annotated[
+    str, _shown("Folder of images, searched whole: a full path, there where the run works.", min_length=1)
+]
+ImageFile = Annotated[str, _shown("One image file: a full path, there where the run works.", min_length=1)]
+Output = Annotated[str, _shown("Store for the results: a folder, made if absent; a full path.", min_length=1)]
+LabelName = Annotated[
+    str, _shown("Name of the label maps; the method's name if empty.", pattern="^([A-Za-z0-9][A-Za-z0-9_-]{0,63})?$")
+]
+Masks = Annotated[str, _shown("Folder of masks named like the images; or nothing.")]
+
+
+def check_full_paths(**paths: str) -> None:
+    """Refuse relative paths in a run that a worker started: it works in a folder that nobody looks into.
+
+    Raises
+    ------
+    ParameterError
+        Names the parameter.
+    """
+    if deployment.id is None:
+        return
+    for name, path in paths.items():
+        if path and not Path(path).is_absolute():
+            raise ParameterError(f"{name}: got {path!r}; a full path is expected, for example /data/{path}")

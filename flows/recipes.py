@@ -1,0 +1,91 @@
+"""A recipe from a YAML file and from options of the command; options win."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from segmentation.errors import ParameterError
+from segmentation.params import Recipe, Spectral, parse_recipe
+
+_REGIONS_FIELD = {"spectral": "n_regions", "ward": "n_regions", "kmeans": "n_clusters"}
+
+
+def recipe_from(
+    config: Path | None,
+    *,
+    method: str | None = None,
+    regions: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    pairs: Sequence[str] = (),
+) -> Recipe:
+    """Put a recipe together.
+
+    Parameters
+    ----------
+    config : Path, optional
+        A YAML file with the recipe's fields; ``method: ward`` is short for ``method: {method: ward}``.
+    method, regions : optional
+        Name of the method; its number of regions or colours.
+    options : mapping
+        Fields of the recipe; None means not given.
+    pairs : sequence of str
+        Parameters of the method as ``name=value``.
+
+    Raises
+    ------
+    ParameterError
+        The file cannot be read as a recipe, or a value is not allowed.
+    """
+    values = read_yaml(config) if config is not None else {}
+    if isinstance(values.get("method"), str):
+        values["method"] = {"method": values["method"]}
+    chosen = values.get("method") or {"method": Spectral().method}
+    if not isinstance(chosen, dict):
+        raise ParameterError(f"method: got {chosen!r}; a name or a mapping with a key 'method' is expected")
+    if method is not None and chosen.get("method") != method:
+        chosen = {"method": method}
+    chosen = {**chosen, **dict(_pair(pair) for pair in pairs)}
+    if regions is not None:
+        chosen[_REGIONS_FIELD.get(str(chosen.get("method")), "n_regions")] = regions
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    return parse_recipe({**values, **given, "method": chosen})
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds one mapping; a key given twice is an error.
+
+    Raises
+    ------
+    ParameterError
+        Names the file, and line and column where YAML tells them.
+    """
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a safe loader
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise ParameterError(f"--config: {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(values or {}, dict):
+        raise ParameterError(f"--config: {path}: a mapping of parameters is expected, found {type(values).__name__}")
+    return dict(values or {})
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML keeps the last of two equal keys in silence; here that is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise ParameterError(f"--set: got {text!r}; NAME=VALUE is expected, for example beta=5")
+    try:
+        return name.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ParameterError(f"--set: got {text!r}; the value is not one that YAML knows") from error

@@ -1,0 +1,83 @@
+"""The production flow: segment every image of a folder that has no current result yet."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.states import Completed
+
+from flows.archive import segment_images
+from flows.artifacts import shown_in_ui
+from flows.fields import LabelName, Masks, Output, Source, check_full_paths
+from flows.interrupts import listen
+from flows.progress import observer
+from flows.report import RunReport
+from flows.settings import Settings
+from segmentation.errors import ParameterError
+from segmentation.io.sources import IMAGE_SUFFIXES, list_images
+from segmentation.params import Recipe
+from segmentation.planning import State, display
+
+DEFAULT_RECIPE = Recipe()
+DEFAULT_SETTINGS = Settings()
+
+
+@flow(name="segment-archive", persist_result=False)
+def segment_archive(
+    source: Source,
+    output: Output,
+    recipe: Recipe = DEFAULT_RECIPE,
+    label: LabelName = "",
+    mask: Masks = "",
+    settings: Settings = DEFAULT_SETTINGS,
+) -> Any:
+    """Segment every image of `source` whose key has no record in `output`.
+
+    Parameters
+    ----------
+    source : str
+        A folder of images, searched whole, or one image file.
+    output : str
+        The store: a folder, made if absent.
+    recipe : Recipe
+        Everything that changes the labels.
+    label : str
+        Name of the label maps in the store; the method's name if empty.
+    mask : str
+        A folder of masks named like the images, or nothing.
+    settings : Settings
+        Where and how the run executes.
+
+    Returns
+    -------
+    Completed
+        With the `RunReport`; its name says if images were rejected or failed.
+
+    Raises
+    ------
+    ParameterError
+        Wrong parameters; nothing was written.
+    """
+    listen()
+    check_full_paths(source=source, output=output, mask=mask)
+    observer().phase("listing images")
+    listed = list_images(Path(source).absolute(), Path(mask).absolute() if mask else None, skip=Path(output))
+    refs = list(islice(listed, settings.limit or None))
+    if not refs:
+        raise ParameterError(
+            f"SOURCE: no images in {display(source)}; looked for names that end in {' '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    with shown_in_ui():
+        return final_state(segment_images(refs, source, output, recipe, label, settings))
+
+
+def final_state(report: RunReport) -> Any:
+    """Make the state that the Prefect UI shows, from the counts."""
+    refused = report.states[State.REJECTED] + report.states[State.FAILED]
+    segmented = report.states[State.SEGMENTED]
+    if not refused:
+        return Completed(message=f"{segmented} images segmented, {report.computed} of them now", data=report)
+    return Completed(
+        name="Completed with rejections", message=f"{segmented} images segmented, {refused} refused", data=report
+    )

@@ -1,0 +1,244 @@
+"""The table of methods: from a working image to a graph, from both to labels and scores."""
+
+import functools
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from segmentation.arrays import Bools, Floats, Image, Labels, NodeLabels
+from segmentation.errors import ImageError
+from segmentation.graphs import grid_connectivity, pixel_graph, pixel_rows
+from segmentation.kmeans import color_features, kmeans
+from segmentation.labels import region_means, relabel_sequential
+from segmentation.params import KMeans, MethodParams, Spectral
+from segmentation.spectral import normalized_cut, spectral
+from segmentation.ward import ward
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
+#: The parameters that the graph depends on; all others belong to the clustering.
+GRAPH_FIELDS = frozenset({"beta", "eps", "connectivity"})
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method in two steps; each field of its parameter model is a keyword of one of them."""
+
+    #: From the working image and its mask; None if the method ignores where pixels are.
+    graph: Callable[..., csr_array] | None
+    #: From the working image, its mask and the graph, to a label for each node and scores of its own.
+    cluster: Callable[..., tuple[NodeLabels, dict[str, float]]]
+    #: Whether it runs solvers that would spread over all cores.
+    threaded: bool
+
+
+def build_graph(working: Image, mask: Bools | None, params: MethodParams) -> csr_array | None:
+    """Build the graph that a method cuts or merges.
+
+    Parameters
+    ----------
+    working : ndarray of float64, shape (m, n) or (m, n, C)
+        The smoothed, rescaled image.
+    mask : ndarray of bool, shape (m, n), or None
+        Pixels that are segmented.
+    params : Spectral, Ward or KMeans
+        The method and its parameters.
+
+    Returns
+    -------
+    graph : csr_array, shape (P, P), or None
+        None if the method needs no graph.
+
+    Raises
+    ------
+    ImageError
+        If all pixels are equal and more than one region is asked for.
+
+    Examples
+    --------
+    >>> from segmentation.params import KMeans, Ward
+    >>> build_graph(np.eye(2, 3), None, Ward(n_regions=2)).shape
+    (6, 6)
+    >>> build_graph(np.zeros((2, 3)), None, KMeans(n_clusters=2)) is None
+    True
+    """
+    build = METHODS[params.method].graph
+    if build is None:
+        return None
+    _check_contrast(working, mask, params)
+    return build(working, mask=mask, **params.model_dump(include=set(GRAPH_FIELDS)))
+
+
+def cluster(
+    working: Image, mask: Bools | None, graph: csr_array | None, params: MethodParams, seed: int
+) -> tuple[Labels, dict[str, float]]:
+    """Run the method that `params` names; the same seed gives the same labels.
+
+    Parameters
+    ----------
+    working : ndarray of float64, shape (m, n) or (m, n, C)
+        The smoothed, rescaled image.
+    mask : ndarray of bool, shape (m, n), or None
+        Pixels that are segmented.
+    graph : csr_array, shape (P, P), or None
+        From `build_graph` with the same arguments.
+    params : Spectral, Ward or KMeans
+        The method and its parameters.
+    seed : int
+        Seed of everything random.
+
+    Returns
+    -------
+    labels : ndarray of uint16 or uint32, shape (m, n)
+        1..K in raster order of first appearance, 0 where masked.
+    scores : dict of str to float
+        "n_regions": K, as found. "explained_variance": share of the working image's variance that is between
+        regions, in [0, 1]; 1 for a flat image. "ncut" (spectral): the normalized cut. "inertia" (kmeans): sum
+        of squared distances to the centres, in the units of the features.
+
+    Raises
+    ------
+    ImageError
+        If more regions are asked of the image than it has pixels, or a solver fails on it.
+
+    Notes
+    -----
+    Runs on one thread, whatever the number of cores: sums split over threads would differ in their last bits.
+
+    Examples
+    --------
+    >>> from segmentation.params import Ward
+    >>> image, params = np.array([[0.0, 0.0, 9.0, 9.0]]), Ward(n_regions=2)
+    >>> cluster(image, None, build_graph(image, None, params), params, seed=0)
+    (array([[1, 1, 2, 2]], dtype=uint16), {'n_regions': 2.0, 'explained_variance': 1.0})
+    """
+    method = METHODS[params.method]
+    keywords = params.model_dump(exclude={*GRAPH_FIELDS, "method"})
+    with _thread_pools().limit(limits=1) if method.threaded else nullcontext():
+        nodes, scores = method.cluster(working, mask, graph, seed=seed, **keywords)
+    labels = np.zeros(working.shape[:2], dtype=np.int64)
+    labels[np.ones(labels.shape, dtype=bool) if mask is None else mask] = nodes + 1
+    numbered = relabel_sequential(labels)
+    common = {
+        "n_regions": float(numbered.max()),
+        "explained_variance": explained_variance(pixel_rows(working, mask), nodes),
+    }
+    return numbered, common | scores
+
+
+def _check_contrast(working: Image, mask: Bools | None, params: MethodParams) -> None:
+    """Refuse to divide what has nothing to divide it by: any borders would be arbitrary."""
+    if isinstance(params, KMeans):
+        return
+    wanted = params.n_regions + (params.extra_regions if isinstance(params, Spectral) else 0)
+    pixels = pixel_rows(working, mask)
+    if 1 < wanted <= len(pixels) and np.all(pixels == pixels[0]):
+        raise ImageError(f"every pixel has the same value: nothing tells {wanted} regions apart; ask for 1")
+
+
+@functools.cache
+def _thread_pools() -> "ThreadpoolController":
+    """Find the thread pools of the numerical libraries, once they are all loaded."""
+    import scipy.linalg  # noqa: F401
+    import sklearn.cluster  # noqa: F401
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def explained_variance(features: Floats, labels: NodeLabels) -> float:
+    """Return the share of the variance of `features` that lies between regions.
+
+    Parameters
+    ----------
+    features : ndarray of float64, shape (P, C)
+        Values of the pixels.
+    labels : ndarray of int, shape (P,)
+        Region of each pixel, >= 0.
+
+    Returns
+    -------
+    share : float
+        In [0, 1]; 1 where nothing varies.
+
+    Examples
+    --------
+    >>> explained_variance(np.array([[0.0], [2.0], [4.0], [6.0]]), np.array([0, 0, 1, 1]))
+    0.8
+    """
+    total = float(np.sum((features - features.mean(axis=0)) ** 2))
+    if total <= np.finfo(np.float64).eps * float(np.sum(features**2)):
+        return 1.0
+    within = float(np.sum((features - region_means(features, labels)[labels]) ** 2))
+    return min(1.0, max(0.0, 1.0 - within / total))
+
+
+def _grid(working: Image, *, mask: Bools | None, connectivity: int) -> csr_array:
+    return grid_connectivity((working.shape[0], working.shape[1]), mask=mask, connectivity=connectivity)
+
+
+def _cut(
+    working: Image,
+    mask: Bools | None,
+    graph: csr_array,
+    *,
+    seed: int,
+    n_regions: int,
+    extra_regions: int,
+    eigen_solver: str,
+    eigen_tol: float,
+    assign_labels: str,
+) -> tuple[NodeLabels, dict[str, float]]:
+    labels = spectral(
+        graph,
+        n_regions=n_regions,
+        extra_regions=extra_regions,
+        eigen_solver=eigen_solver,
+        eigen_tol=eigen_tol,
+        assign_labels=assign_labels,
+        seed=seed,
+    )
+    return labels, {"ncut": normalized_cut(graph, labels)}
+
+
+def _merge(
+    working: Image, mask: Bools | None, graph: csr_array, *, seed: int, n_regions: int
+) -> tuple[NodeLabels, dict[str, float]]:
+    return ward(pixel_rows(working, mask), graph, n_regions=n_regions), {}
+
+
+def _palette(
+    working: Image,
+    mask: Bools | None,
+    graph: None,
+    *,
+    seed: int,
+    n_clusters: int,
+    color_space: str,
+    algorithm: str,
+    n_init: int,
+    max_iter: int,
+    tol: float,
+) -> tuple[NodeLabels, dict[str, float]]:
+    result = kmeans(
+        color_features(working, color_space, mask=mask),
+        n_clusters=n_clusters,
+        algorithm=algorithm,
+        n_init=n_init,
+        max_iter=max_iter,
+        tol=tol,
+        random_state=seed,
+    )
+    return result.labels, {"inertia": result.inertia}
+
+
+METHODS: dict[str, Method] = {
+    "spectral": Method(graph=pixel_graph, cluster=_cut, threaded=True),
+    "ward": Method(graph=_grid, cluster=_merge, threaded=False),
+    "kmeans": Method(graph=None, cluster=_palette, threaded=True),
+}

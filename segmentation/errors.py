@@ -1,0 +1,35 @@
+"""What can go wrong, by whose fault.
+
+```
+SegmentationError
+├── ParameterError (ValueError)   the call is wrong: the caller must change it
+├── ImageError (ValueError)       this image cannot be segmented as asked: others are not affected
+├── StoreError (OSError)          files or the store failed: trying again may help
+├── ClusterError (RuntimeError)   the workers cannot be used: the run cannot go on
+└── ServerError (RuntimeError)    the Prefect server cannot be used: the run cannot go on
+```
+"""
+
+
+class SegmentationError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class ParameterError(SegmentationError, ValueError):
+    """The call is wrong: the caller must change it."""
+
+
+class ImageError(SegmentationError, ValueError):
+    """The image cannot be read or segmented as asked; others are not affected."""
+
+
+class ClusterError(SegmentationError, RuntimeError):
+    """The workers cannot be used as they are: the run cannot go on."""
+
+
+class ServerError(SegmentationError, RuntimeError):
+    """The Prefect server cannot be used: the run cannot go on."""
+
+
+class StoreError(SegmentationError, OSError):
+    """The store failed: trying again may help."""

@@ -1,0 +1,1 @@
+"""Images in, label arrays out: files, records, OME-Zarr."""

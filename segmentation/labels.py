@@ -1,0 +1,347 @@
+"""Label maps: number them, compare them, bring them back to the image's resolution, remove specks."""
+
+import heapq
+
+import numpy as np
+
+from segmentation.arrays import Bools, Floats, Image, Ints, Labels, NodeLabels
+from segmentation.errors import ImageError, ParameterError
+from segmentation.graphs import pixel_rows
+from segmentation.prepare import centres
+
+
+def relabel_sequential(labels: NodeLabels) -> Labels:
+    """Renumber labels 1..K in the order in which they first appear; 0 stays 0.
+
+    Parameters
+    ----------
+    labels : ndarray of int, any shape
+        0 where masked.
+
+    Returns
+    -------
+    relabelled : ndarray of uint16, or of uint32 if K > 65535, same shape
+
+    Notes
+    -----
+    O(P) time where neighbours mostly share a label, as in images.
+
+    Examples
+    --------
+    >>> relabel_sequential(np.array([[0, 7, 7], [3, 3, 7]]))
+    array([[0, 1, 1],
+           [2, 2, 1]], dtype=uint16)
+    """
+    flat = labels.ravel()
+    if not flat.size:
+        return np.zeros(labels.shape, dtype=np.uint16)
+    # A label first appears at the start of a run, and there are far fewer runs than pixels.
+    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    values, first, inverse = np.unique(flat[starts], return_index=True, return_inverse=True)
+    order = np.argsort(np.where(values == 0, -1, first))
+    number = np.empty(len(values), dtype=np.int64)
+    number[order] = np.arange(len(values)) + (0 if (values == 0).any() else 1)
+    dtype = np.uint16 if number.max() <= np.iinfo(np.uint16).max else np.uint32
+    lengths = np.diff(np.append(starts, flat.size))
+    return np.repeat(number[inverse].astype(dtype), lengths).reshape(labels.shape)
+
+
+def same_partition(a: NodeLabels, b: NodeLabels) -> bool:
+    """Tell whether two label arrays group the same elements together, whatever the numbers.
+
+    Parameters
+    ----------
+    a, b : ndarray of int
+        0 is a label like any other.
+
+    Returns
+    -------
+    same : bool
+        False too if the shapes differ.
+
+    Examples
+    --------
+    >>> same_partition(np.array([1, 1, 2]), np.array([5, 5, 0]))
+    True
+    >>> same_partition(np.array([1, 1, 2]), np.array([5, 0, 0]))
+    False
+    """
+    if a.shape != b.shape:
+        return False
+    _, first = np.unique(a, return_inverse=True)
+    _, second = np.unique(b, return_inverse=True)
+    pairs = np.unique(np.stack([first.ravel(), second.ravel()]), axis=1)
+    n_first, n_second = (len(np.unique(values)) for values in (first, second))
+    return bool(pairs.shape[1] == n_first == n_second)
+
+
+def upscale_labels(
+    labels: Labels,
+    shape: tuple[int, int],
+    *,
+    image: Image | None = None,
+    mask: Bools | None = None,
+    refine: str = "watershed",
+) -> Labels:
+    """Bring the labels of the working grid back to the resolution of the image.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (m, n)
+        Labels of the working grid, 0 where masked.
+    shape : tuple of int
+        Shape (M, N) of the image, m <= M and n <= N.
+    image : ndarray, shape (M, N) or (M, N, C), optional
+        The image; "watershed" needs it. Must be finite.
+    mask : ndarray of bool, shape (M, N), optional
+        True where the image is segmented; `labels` is then 0 where `prepare.rescale_mask` of it is False.
+    refine : {"watershed", "nearest"}
+        Borders follow the edges of the image, or stay blocks.
+
+    Returns
+    -------
+    upscaled : ndarray of int, shape (M, N)
+        Same dtype; 0 exactly where `mask` is False. Every label of `labels` is there.
+
+    Raises
+    ------
+    ParameterError
+        If `refine` is unknown, or "watershed" is asked for without an image.
+
+    Notes
+    -----
+    O(MN) time: for 12 megapixels some seconds with "watershed", most of them spent on the gradient.
+
+    With "watershed" [1]_ only a band is decided anew: the blocks of those working pixels that touch another
+    label. It is flooded from the rest along the gradient of the image. Pieces so thin that they have no
+    interior keep all their pixels, or they would be lost.
+
+    References
+    ----------
+    .. [1] Meyer, "Color image segmentation", International Conference on Image Processing and its
+    Applications,
+       1992.
+
+    Examples
+    --------
+    >>> labels = np.array([[1, 1, 2, 2]])
+    >>> upscale_labels(labels, (1, 8), refine="nearest")
+    array([[1, 1, 1, 1, 2, 2, 2, 2]])
+    >>> image = np.array([[0, 0, 0, 9, 9, 9, 9, 9]])
+    >>> upscale_labels(labels, (1, 8), image=image)
+    array([[1, 1, 1, 2, 2, 2, 2, 2]])
+    """
+    if refine not in ("watershed", "nearest"):
+        raise ParameterError(f"unknown refine {refine!r}; choose watershed or nearest")
+    rows, columns = centres(shape[0], labels.shape[0]), centres(shape[1], labels.shape[1])
+    block = np.ix_(rows, columns)
+    upscaled = labels[block] if mask is None else np.where(mask, labels[block], labels.dtype.type(0))
+    if refine == "watershed" and labels.shape != shape:
+        if image is None:
+            raise ParameterError("refine 'watershed' needs the image; give it, or choose 'nearest'")
+        band = _border(labels)[block]
+        if mask is not None:
+            band = mask & (band | (upscaled == 0))
+        if band.any():
+            upscaled = _flood(image, upscaled, band)
+    return _fill_from_nearest(upscaled, mask)
+
+
+def _border(labels: Labels) -> Bools:
+    """Find the pixels that touch another label, except those of pieces that have no other pixels."""
+    from skimage.measure import label
+
+    border = np.zeros(labels.shape, dtype=bool)
+    for one, other in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[1:], np.s_[:-1])):
+        differs = (labels[one] != labels[other]) & (labels[one] != 0) & (labels[other] != 0)
+        border[one] |= differs
+        border[other] |= differs
+    pieces: Ints = label(labels, connectivity=1, background=0)
+    has_interior = np.zeros(int(pieces.max()) + 1, dtype=bool)
+    has_interior[pieces[~border]] = True
+    border &= has_interior[pieces]
+    return border
+
+
+def _flood(image: Image, labels: Labels, band: Bools) -> Labels:
+    """Decide the pixels of the band anew, by a watershed of the image's gradient."""
+    from scipy.ndimage import binary_dilation, gaussian_gradient_magnitude
+    from skimage.segmentation import watershed
+
+    grey = image.mean(axis=2, dtype=np.float64) if image.ndim == 3 else image.astype(np.float64)
+    elevation = gaussian_gradient_magnitude(grey, sigma=1)
+    # The flood starts at the pixels beside the band; the others would only fill its queue.
+    active = binary_dilation(band)
+    markers = np.where(active & ~band, labels, 0).astype(np.int32)
+    basin = active & (band | (labels != 0))
+    flooded = watershed(elevation, markers, connectivity=1, mask=basin)
+    return np.where(band, flooded, labels).astype(labels.dtype)
+
+
+def _fill_from_nearest(labels: Labels, mask: Bools | None) -> Labels:
+    """Give unlabelled pixels of the mask the label of the nearest labelled one."""
+    if mask is None or not (missing := mask & (labels == 0)).any():
+        return labels
+    from scipy.ndimage import distance_transform_edt
+
+    nearest = distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+    filled = labels.copy()
+    filled[missing] = labels[tuple(axis[missing] for axis in nearest)]
+    return filled
+
+
+def merge_small_regions(labels: Labels, image: Image, min_size: int) -> Labels:
+    """Give every speck the label of the neighbour it resembles most.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (M, N)
+        0 where masked.
+    image : ndarray, shape (M, N) or (M, N, C)
+        The image that the regions are compared in. Must be finite.
+    min_size : int
+        4-connected pieces of fewer pixels are merged, the smallest first; 0 and 1 change nothing.
+
+    Returns
+    -------
+    merged : ndarray of uint16 or uint32, shape (M, N)
+        1..K in raster order of first appearance. A piece without neighbours stays, whatever its size.
+
+    Raises
+    ------
+    ImageError
+        If the shapes differ.
+
+    Notes
+    -----
+    O(P) for finding the pieces and O(log) for each merge. Pieces are compared by their mean values, a piece
+    that grew by its new mean; of equally good neighbours the first in raster order is taken.
+
+    Examples
+    --------
+    >>> labels = np.array([[1, 1, 2, 3, 3]])
+    >>> merge_small_regions(labels, np.array([[0, 0, 6, 9, 9]]), min_size=2)
+    array([[1, 1, 2, 2, 2]], dtype=uint16)
+    """
+    if labels.shape != image.shape[:2]:
+        raise ImageError(f"the labels have shape {labels.shape}, the image {image.shape[:2]}; they must be equal")
+    if min_size <= 1:
+        return relabel_sequential(labels)
+    from skimage.measure import label
+
+    pieces: Ints = label(labels, connectivity=1, background=0)
+    n_pieces = int(pieces.max())
+    label_of = np.zeros(n_pieces + 1, dtype=np.int64)
+    label_of[pieces.ravel()] = labels.ravel()
+    adjacency = _Pieces(pieces, image, label_of)
+    adjacency.merge_below(min_size)
+    return relabel_sequential(label_of[adjacency.roots()][pieces])
+
+
+class _Pieces:
+    """Connected pieces of a label map, and who touches whom, while they are being merged."""
+
+    def __init__(self, pieces: Ints, image: Image, label_of: Ints) -> None:
+        n = len(label_of)
+        flat = pieces.ravel()
+        self.label_of: list[int] = label_of.tolist()
+        self.sizes: list[int] = np.bincount(flat, minlength=n).tolist()
+        channels = pixel_rows(image, None).T
+        sums = np.stack([np.bincount(flat, weights=channel, minlength=n) for channel in channels], axis=1)
+        self.sums: list[list[float]] = sums.tolist()
+        self.parent = list(range(n))
+        self.neighbours: list[set[int]] = [set() for _ in range(n)]
+        for a, b in _touching(pieces).tolist():
+            self.neighbours[a].add(b)
+            self.neighbours[b].add(a)
+
+    def merge_below(self, min_size: int) -> None:
+        """Merge each piece smaller than `min_size` that has a neighbour, the smallest first."""
+        queue = [(size, piece) for piece, size in enumerate(self.sizes) if piece and size < min_size]
+        heapq.heapify(queue)
+        while queue:
+            size, piece = heapq.heappop(queue)
+            if self.parent[piece] != piece or self.sizes[piece] != size or not self.neighbours[piece]:
+                continue
+            grown = self._merge(piece, self._most_similar(piece))
+            if self.sizes[grown] < min_size:
+                heapq.heappush(queue, (self.sizes[grown], grown))
+
+    def roots(self) -> Ints:
+        """Return for each piece the one it has been merged into."""
+        roots = np.array(self.parent)
+        while (roots[roots] != roots).any():
+            roots = roots[roots]
+        return roots
+
+    def _most_similar(self, piece: int) -> int:
+        return min(self.neighbours[piece], key=lambda other: (self._contrast(piece, other), other))
+
+    def _contrast(self, a: int, b: int) -> float:
+        return sum(
+            (p / self.sizes[a] - q / self.sizes[b]) ** 2 for p, q in zip(self.sums[a], self.sums[b], strict=True)
+        )
+
+    def _merge(self, piece: int, into: int) -> int:
+        """Join a piece to its neighbour, and both to the pieces of the same label that they now touch."""
+        label = self.label_of[into]
+        grown = self._unite(piece, into)
+        self.label_of[grown] = label
+        # Only what `piece` brought along can be new, but a united piece may stand for it.
+        while alike := [other for other in self.neighbours[grown] if self.label_of[other] == label]:
+            grown = self._unite(alike[0], grown)
+        return grown
+
+    def _unite(self, a: int, b: int) -> int:
+        """Join two neighbours; the one with fewer neighbours is relinked."""
+        if len(self.neighbours[a]) > len(self.neighbours[b]):
+            a, b = b, a
+        self.parent[a] = b
+        self.sizes[b] += self.sizes[a]
+        self.sums[b] = [p + q for p, q in zip(self.sums[a], self.sums[b], strict=True)]
+        for other in self.neighbours[a]:
+            self.neighbours[other].discard(a)
+            if other != b:
+                self.neighbours[other].add(b)
+                self.neighbours[b].add(other)
+        self.neighbours[a] = set()
+        return b
+
+
+def _touching(pieces: Ints) -> Ints:
+    """List the pairs of pieces that share a side, each once, shape (E, 2)."""
+    n = int(pieces.max()) + 1
+    codes = []
+    for one, other in ((pieces[:, 1:], pieces[:, :-1]), (pieces[1:], pieces[:-1])):
+        touching = (one != other) & (one != 0) & (other != 0)
+        low = np.minimum(one[touching], other[touching]).astype(np.int64)
+        codes.append(low * n + np.maximum(one[touching], other[touching]))
+    code = np.unique(np.concatenate(codes))
+    return np.stack([code // n, code % n], axis=1)
+
+
+def region_means(features: Floats, labels: NodeLabels) -> Floats:
+    """Return the mean of each region's features.
+
+    Parameters
+    ----------
+    features : ndarray of float64, shape (P, C)
+        Values of the pixels.
+    labels : ndarray of int, shape (P,)
+        Region of each pixel, in 0..K-1.
+
+    Returns
+    -------
+    means : ndarray of float64, shape (K, C)
+        0 for a number that no pixel has.
+
+    Examples
+    --------
+    >>> region_means(np.array([[1.0], [3.0], [7.0]]), np.array([0, 0, 1]))
+    array([[2.],
+           [7.]])
+    """
+    sizes = np.maximum(np.bincount(labels), 1)
+    sums = np.stack([np.bincount(labels, weights=channel) for channel in features.T], axis=1)
+    means: Floats = sums / sizes[:, np.newaxis]
+    return means

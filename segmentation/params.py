@@ -1,0 +1,158 @@
+"""What changes the labels: one frozen model per method, and the recipe that holds one of them.
+
+The command's options, a YAML file, the form in the Prefect UI and the Zarr attributes are all filled from,
+or written from, these models; where and how a run executes is not in here (see ``flows.settings``).
+"""
+
+import difflib
+import json
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from segmentation.errors import ParameterError
+
+Model = TypeVar("Model", bound=BaseModel)
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+_BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
+
+
+def _say_bounds(schema: dict[str, Any]) -> None:
+    """Say in every description what is allowed: the form in the Prefect UI shows descriptions, but no bounds."""
+    for field in schema.get("properties", {}).values():
+        limits = [f"{sign} {field[name]:,}" for name, sign in _BOUNDS.items() if name in field]
+        if limits:
+            field["description"] = f"{field['description']} Allowed: {' and '.join(limits)}."
+
+
+class Params(BaseModel):
+    """Base of all parameter models: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_say_bounds)
+
+
+class Spectral(Params):
+    """Normalized cuts: regions whose pixels are alike and whose borders follow contrast.
+
+    The defaults are those of scikit-learn's example on the Greek coins.
+    """
+
+    method: Literal["spectral"] = "spectral"
+    n_regions: int = Field(26, ge=1, description="Number of regions wanted.")
+    extra_regions: int = Field(
+        3, ge=0, description="Regions computed on top of those wanted: the background takes more than one."
+    )
+    beta: Finite = Field(10.0, gt=0, description="How fast similarity falls with contrast: exp(-beta * g / std).")
+    eps: Finite = Field(1e-6, ge=0, description="Similarity that even the strongest border keeps.")
+    eigen_solver: Literal["arpack", "lobpcg", "amg"] = Field(
+        "arpack", description="Eigenvalue solver; amg needs the extra 'amg' (pyamg)."
+    )
+    eigen_tol: Finite = Field(1e-7, ge=0, description="Stopping tolerance of the eigenvalue solver.")
+    assign_labels: Literal["kmeans", "discretize", "cluster_qr"] = Field(
+        "kmeans", description="How eigenvectors become labels."
+    )
+    connectivity: Literal[4, 8] = Field(4, description="Neighbours of a pixel in the graph.")
+
+
+class Ward(Params):
+    """Structured Ward: merge the neighbouring regions whose union varies least."""
+
+    method: Literal["ward"] = "ward"
+    n_regions: int = Field(27, ge=1, description="Number of regions.")
+    connectivity: Literal[4, 8] = Field(4, description="Neighbours of a pixel in the graph.")
+
+
+class KMeans(Params):
+    """k-means on colour: a palette; ignores where pixels are.
+
+    The stopping rule is OpenCV's: at most `max_iter` rounds, or no centre moved by `tol` grey levels.
+    """
+
+    method: Literal["kmeans"] = "kmeans"
+    n_clusters: int = Field(8, ge=1, description="Number of colours.")
+    color_space: Literal["rgb", "lab"] = Field("rgb", description="Where distances are measured; grey stays grey.")
+    algorithm: Literal["lloyd", "minibatch"] = Field(
+        "lloyd", description="All pixels in every round, or random mini-batches of them."
+    )
+    n_init: int = Field(10, ge=1, description="Attempts from different starts; the best is kept.")
+    max_iter: int = Field(100, ge=1, description="Rounds at most.")
+    tol: Finite = Field(0.85, ge=0, description="Stop when centres move less than this, in grey levels of 255.")
+
+
+# A form in the Prefect UI opens at the first model with most of a value's keys: Ward's are all among Spectral's.
+MethodParams = Annotated[Ward | KMeans | Spectral, Field(discriminator="method")]
+METHODS: dict[str, type[Params]] = {"spectral": Spectral, "ward": Ward, "kmeans": KMeans}
+
+
+class Recipe(Params):
+    """Everything that changes the labels of an image. Same image, same recipe: same labels, byte for byte."""
+
+    sigma: Finite = Field(2.0, ge=0, le=1000, description="Gaussian smoothing before rescaling, in pixels; 0 is none.")
+    scale: Finite = Field(0.2, gt=0, le=1, description="Size of the grid that is clustered, as part of the original.")
+    method: MethodParams = Field(default_factory=Spectral, description="The method and its parameters.")
+    min_region_size: int = Field(
+        0, ge=0, description="Connected pieces below this many original pixels join their most similar neighbour."
+    )
+    refine: Literal["watershed", "nearest"] = Field(
+        "watershed", description="How borders come back to the original resolution: along edges, or as blocks."
+    )
+    seed: int = Field(42, ge=0, lt=2**32, description="Seed of everything random.")
+
+    def canonical(self) -> str:
+        """Return the recipe as JSON with sorted keys: equal recipes give equal text."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+
+def parse_recipe(values: object) -> Recipe:
+    """Make a recipe from plain values (a YAML file, a form, Zarr attributes).
+
+    Raises
+    ------
+    ParameterError
+        Names each wrong parameter, the value found and what is allowed.
+
+    Examples
+    --------
+    >>> parse_recipe({"scale": 0.5, "method": {"method": "ward", "n_regions": 12}}).method.n_regions
+    12
+    >>> parse_recipe({"scale": 3})
+    Traceback (most recent call last):
+    segmentation.errors.ParameterError: scale: input should be less than or equal to 1, got 3
+    """
+    return parse(Recipe, values)
+
+
+def parse(model: type[Model], values: object) -> Model:
+    """Make a model from plain values; what is wrong is said as in `parse_recipe`."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ParameterError("; ".join(describe(error))) from error
+
+
+def describe(error: ValidationError) -> list[str]:
+    """Say each complaint of pydantic as "parameter: what is allowed, got value"."""
+    return [_complaint(dict(complaint)) for complaint in error.errors(include_url=False)]
+
+
+def _complaint(complaint: dict[str, Any]) -> str:
+    tags = tuple(METHODS)
+    name = ".".join(str(part) for part in complaint["loc"] if part not in tags) or "recipe"
+    message = complaint["msg"][:1].lower() + complaint["msg"][1:]
+    if complaint["type"] == "extra_forbidden":
+        return f"{name}: no such parameter{_suggestion(name, complaint['loc'])}"
+    if complaint["type"].startswith("union_tag"):
+        found = complaint["input"]
+        found = found.get("method") if isinstance(found, dict) else found
+        return f"{name}: unknown method {found!r}; choose {', '.join(METHODS)}"
+    return f"{name}: {message}, got {complaint['input']!r}"
+
+
+def _suggestion(name: str, where: tuple[object, ...]) -> str:
+    """Name the parameter that was probably meant, and those there are."""
+    model: type[BaseModel] = next((METHODS[str(part)] for part in where if part in METHODS), Recipe)
+    close = difflib.get_close_matches(name.rsplit(".", 1)[-1], model.model_fields, n=1)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{meant} (there are: {', '.join(model.model_fields)})"

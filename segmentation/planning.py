@@ -1,0 +1,285 @@
+"""What is left to do, in which batches, with how much memory: decisions only, nothing is read or written."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from segmentation.params import KMeans, Recipe, Spectral
+
+#: Counts up when the same recipe would give other labels than before: everything is then computed anew.
+RESULT_VERSION = 2
+#: An image whose trouble may pass (a dead worker, a failing disk) is tried in this many runs.
+MAX_ATTEMPTS = 3
+#: Step of an image that did not fit into memory: looked at again in every run, another machine may have more.
+PLAN_STEP = "plan"
+
+
+class State(StrEnum):
+    """How a listed image ends: exactly one of these."""
+
+    SEGMENTED = "segmented"  # labels are stored
+    REJECTED = "rejected"  # the image's fault: it cannot be segmented as asked
+    FAILED = "failed"  # not the image's fault, as far as we know: it is tried again
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image's first bytes tell."""
+
+    height: int
+    width: int
+    channels: int
+    itemsize: int
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return self.height * self.width
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """One listed image: where it is and how to recognise that it changed. Names are data, in any bytes."""
+
+    name: str  # path below the source, "/" between folders, undecodable bytes as lone surrogates
+    path: str
+    id: str
+    size: int = 0
+    mtime_ns: int = 0
+    mask_path: str = ""  # "": no mask
+    mask_size: int = 0
+    mask_mtime_ns: int = 0
+    problem: str = ""  # why it cannot be opened at all (a link, a folder, a missing mask)
+
+    @property
+    def raw_name(self) -> bytes:
+        """The name as the file system has it."""
+        return self.name.encode("utf-8", "surrogateescape")
+
+    @property
+    def display_name(self) -> str:
+        """The name as text that any file, terminal or page can hold: one line, no control characters."""
+        return display(self.name)
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file of the store and what it must hold."""
+
+    path: str  # below the store, "/" between folders
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """How one image ended under one label: the only thing that says an image is done."""
+
+    ref: ImageRef
+    label: str
+    state: State
+    key: str = ""
+    digest: str = ""
+    mask_digest: str = ""
+    step: str = ""
+    reason: str = ""
+    height: int = 0
+    width: int = 0
+    channels: int = 0
+    n_regions: int = 0
+    scores: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    attempts: int = 1
+    run: str = ""
+    batch: str = ""
+    contour: str = ""  # the picture, below the store
+    outputs: tuple[Output, ...] = ()
+
+
+def display(text: str) -> str:
+    r"""Escape what a terminal, a log or a page would take for more than a character.
+
+    Examples
+    --------
+    >>> print(display("new\nline\x1b[31m.png"))
+    new\nline\x1b[31m.png
+    """
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for character in text
+    )
+
+
+def label_key(digest: str, mask_digest: str, recipe: Recipe) -> str:
+    """Return the SHA-256 over all that the labels depend on: source bytes, mask, recipe, result version.
+
+    Examples
+    --------
+    >>> label_key("ab", "", Recipe()) == label_key("ab", "", Recipe(seed=42))
+    True
+    >>> label_key("ab", "", Recipe()) == label_key("ab", "", Recipe(seed=43))
+    False
+    """
+    text = "\n".join((f"regionflow result {RESULT_VERSION}", digest, mask_digest, recipe.canonical()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Work:
+    """An image to compute, and what is known of it."""
+
+    ref: ImageRef
+    previous: Record | None = None  # its last record under this label
+    header: Header | None = None
+
+
+def decide(
+    ref: ImageRef, previous: Record | None, recipe: Recipe, *, retry_failed: bool = False, verify_sources: bool = False
+) -> str:
+    """Say why an image must be looked at: "new", "changed", "parameters", "failed", "verify"; "" if it need not.
+
+    Size and modification time tell an unchanged file; the bytes themselves are hashed when the image is
+    loaded, so a file that was only touched is recognised there and not computed again.
+    """
+    if previous is None:
+        return "new"
+    if _stamp(ref) != _stamp(previous.ref) or bool(ref.problem) != bool(previous.ref.problem):
+        return "changed"
+    if previous.key != label_key(previous.digest, previous.mask_digest, recipe):
+        return "parameters"
+    if previous.step == PLAN_STEP:
+        return "failed"
+    if previous.state is not State.SEGMENTED:
+        again = previous.state is State.FAILED and previous.attempts < MAX_ATTEMPTS
+        return "failed" if again or retry_failed else ""
+    return "verify" if verify_sources else ""
+
+
+def _stamp(ref: ImageRef) -> tuple[object, ...]:
+    return (ref.size, ref.mtime_ns, bool(ref.mask_path), ref.mask_size, ref.mask_mtime_ns)
+
+
+#: A batch ends when its images have this many pixels: some seconds of work for any method.
+_BATCH_PIXELS = 10_000_000
+#: Peak bytes per working pixel while an image is clustered; measured by benchmarks/memory.py, rounded up.
+_CLUSTER_BYTES_PER_PIXEL = {"spectral": 1200, "ward": 450, "kmeans": 120}
+#: Eigenvectors, and the k-means distances to them, that spectral clustering holds per pixel and region.
+_SPECTRAL_BYTES_PER_PIXEL_AND_REGION = 70
+#: Peak bytes per original pixel while a picture is decoded, smoothed, refined and drawn.
+_PICTURE_BYTES_PER_PIXEL = 90
+#: Bytes per original pixel that an image keeps on its way through the steps: pixels, labels, picture.
+_KEPT_BYTES_PER_PIXEL = 12
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Memory of one image, in bytes: what it keeps between the steps, and its peak within one."""
+
+    kept: int
+    peak: int
+
+
+def estimate_cost(header: Header, recipe: Recipe) -> Cost:
+    """Estimate the memory of an image from its header alone, before any pixel is decoded.
+
+    Examples
+    --------
+    >>> cost = estimate_cost(Header(4000, 3000, 3, 1), Recipe(scale=0.2))
+    >>> cost.kept < cost.peak < 4 * 2**30
+    True
+    """
+    raw = header.pixels * header.channels * header.itemsize
+    working = max(1, round(header.pixels * recipe.scale**2))
+    per_pixel = _CLUSTER_BYTES_PER_PIXEL[recipe.method.method]
+    if isinstance(recipe.method, Spectral):
+        n_regions = recipe.method.n_regions + recipe.method.extra_regions
+        per_pixel += _SPECTRAL_BYTES_PER_PIXEL_AND_REGION * n_regions
+    elif isinstance(recipe.method, KMeans):
+        per_pixel += 8 * header.channels
+    graph = 100 * working
+    kept = raw + _KEPT_BYTES_PER_PIXEL * header.pixels + 8 * header.channels * working + graph
+    return Cost(kept, kept + max(per_pixel * working, _PICTURE_BYTES_PER_PIXEL * header.pixels))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images that travel through the steps together."""
+
+    number: str
+    works: tuple[Work, ...]
+
+    def halves(self) -> tuple["Batch", "Batch"]:
+        """Split in two, to find the image that a worker does not survive."""
+        middle = len(self.works) // 2
+        return (
+            replace(self, number=f"{self.number}a", works=self.works[:middle]),
+            replace(self, number=f"{self.number}b", works=self.works[middle:]),
+        )
+
+
+def make_batches(
+    works: Iterable[Work], recipe: Recipe, *, limit_bytes: int, max_images: int
+) -> Iterator[Batch | tuple[Work, str]]:
+    """Group images, in order, so that a batch's estimated memory stays under `limit_bytes`.
+
+    Parameters
+    ----------
+    works : iterable of Work
+        Images with their headers; without a header (it could not be read) the loading step says why.
+    limit_bytes : int
+        Memory that one batch may take on a worker.
+    max_images : int
+        Images in a batch at most.
+
+    Yields
+    ------
+    Batch, or (Work, reason) for an image that fits in no batch.
+
+    Notes
+    -----
+    A batch holds what all its images keep plus the peak of the largest; images are computed one at a time. It
+    ends after about ten megapixels: enough work that orchestration does not count, little enough to lose.
+    """
+    pending: list[Work] = []
+    kept = peak = pixels = number = 0
+    for work in works:
+        cost = estimate_cost(work.header, recipe) if work.header else Cost(0, 0)
+        if cost.peak > limit_bytes:
+            yield work, _too_large(cost, limit_bytes)
+            continue
+        over = kept + cost.kept + max(peak, cost.peak - cost.kept) > limit_bytes
+        if pending and (over or len(pending) >= max_images or pixels >= _BATCH_PIXELS):
+            yield Batch(f"{number:05d}", tuple(pending))
+            pending, kept, peak, pixels, number = [], 0, 0, 0, number + 1
+        pending.append(work)
+        kept, peak = kept + cost.kept, max(peak, cost.peak - cost.kept)
+        pixels += work.header.pixels if work.header else 0
+    if pending:
+        yield Batch(f"{number:05d}", tuple(pending))
+
+
+def _too_large(cost: Cost, limit_bytes: int) -> str:
+    return (
+        f"needs about {cost.peak / 2**20:,.0f} MiB with this recipe, a batch may take "
+        f"{limit_bytes / 2**20:,.0f} MiB; lower scale or n_regions, use fewer workers or a machine with more memory"
+    )
+
+
+def batch_size(n_images: int, n_workers: int, *, largest: int = 512) -> int:
+    """Choose how many images travel together: few enough that all workers stay busy to the end.
+
+    Examples
+    --------
+    >>> batch_size(10, 2), batch_size(500, 2), batch_size(100_000, 8)
+    (1, 62, 512)
+    """
+    return max(1, min(largest, n_images // (4 * n_workers)))
+
+
+def count_reasons(reasons: Sequence[str]) -> dict[str, int]:
+    """Count why images are looked at; "" counts as unchanged."""
+    counts = dict.fromkeys(("new", "changed", "parameters", "failed", "verify", "unchanged"), 0)
+    for reason in reasons:
+        counts[reason or "unchanged"] += 1
+    return counts

@@ -1,0 +1,256 @@
+"""What each step does to the images of a batch, on a worker.
+
+Pure functions from a list of items to a list of items; Dask carries them from step to step. Workers import this
+module and the library, never Prefect. An image that cannot go on becomes a record with step and reason; the others
+do not notice.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from segmentation.arrays import Bools, Image, Labels
+from segmentation.cluster import build_graph, cluster
+from segmentation.contours import encode_picture, render_contours
+from segmentation.errors import ImageError, ParameterError
+from segmentation.io.files import sync_all
+from segmentation.io.images import decode, decode_mask, read_bytes
+from segmentation.io.records import commit_batch, shard_of
+from segmentation.io.store import Entry, Pixels, make_preview, write_entry
+from segmentation.params import Recipe
+from segmentation.pipeline import Working, finish, prepare
+from segmentation.planning import Record, State, Work, label_key
+from segmentation.prepare import check_image
+from segmentation.regions import region_table
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all images of a run share: where results go, under which label, made how."""
+
+    root: str
+    run: str
+    label: str
+    recipe: Recipe
+    pixels: Pixels = "preview"
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image on its way through the steps; what a later step no longer needs is dropped."""
+
+    work: Work
+    data: bytes = b""
+    mask_data: bytes = b""
+    digest: str = ""
+    mask_digest: str = ""
+    key: str = ""
+    image: Image | None = None
+    mask: Bools | None = None
+    working: Working | None = None
+    graph: Any = None
+    labels: Labels | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    picture: bytes = b""
+    picture_suffix: str = ""
+    shape: tuple[int, int, int] = (0, 0, 0)
+    seconds: dict[str, float] = field(default_factory=dict)
+    state: State | None = None  # None: still on its way
+    step: str = ""
+    reason: str = ""
+
+
+def load_items(works: Sequence[Work], job: Job) -> list[Item]:
+    """Read the bytes once, hash them, decode them."""
+    items = [Item(work, key=label_key("", "", job.recipe)) for work in works]
+    items = _each("load", items, lambda item: _read(item, job.recipe))
+    return _each("load", items, _decode)
+
+
+def prepare_items(items: Sequence[Item], job: Job) -> list[Item]:
+    """Smooth and rescale."""
+    return _each("smooth_and_rescale", items, lambda item: _prepare(item, job.recipe))
+
+
+def graph_items(items: Sequence[Item], job: Job) -> list[Item]:
+    """Build the graph that the method works on, if it works on one."""
+    return _each("build_graph", items, lambda item: _graph(item, job.recipe))
+
+
+def cluster_items(items: Sequence[Item], job: Job) -> list[Item]:
+    """Cluster on the working grid and bring the labels to the original resolution."""
+    return _each("cluster", items, lambda item: _cluster(item, job.recipe))
+
+
+def contour_items(items: Sequence[Item], job: Job) -> list[Item]:
+    """Draw every region's outline over the original image."""
+    return _each("render_contours", items, _contours)
+
+
+def store_items(items: Sequence[Item], job: Job, batch: str) -> list[Record]:
+    """Store what was segmented, then commit the batch's records; return them without their lists of files.
+
+    Raises
+    ------
+    OSError
+        The store cannot take it (no space, read-only): no record of this batch is then written.
+    """
+    root = Path(job.root)
+    stored = [_store(root, item, job, batch) for item in items]
+    sync_all(root)
+    tables = [table for _, table in stored if table is not None]
+    records = [record for record, _ in stored]
+    commit_batch(root, job.run, batch, records, pa.concat_tables(tables) if tables else None)
+    return [replace(record, outputs=()) for record in records]
+
+
+def _each(step: str, items: Sequence[Item], do: Callable[[Item], Item]) -> list[Item]:
+    return [item if item.state is not None else _attempt(step, item, do) for item in items]
+
+
+def _attempt(step: str, item: Item, do: Callable[[Item], Item]) -> Item:
+    """Do a step to one image; whatever goes wrong ends this image only."""
+    started = time.perf_counter()
+    try:
+        item = do(item)
+    except (ImageError, ParameterError) as error:
+        item = _ended(item, State.REJECTED, step, str(error))
+    except Exception as error:  # one image's trouble, foreseen or not, is a record
+        log.warning("%s of %s failed", step, item.work.ref.display_name, exc_info=not isinstance(error, OSError))
+        item = _ended(item, State.FAILED, step, f"{type(error).__name__}: {error}")
+    spent = item.seconds.get(step, 0.0) + time.perf_counter() - started
+    return replace(item, seconds={**item.seconds, step: spent})
+
+
+def _ended(item: Item, state: State, step: str, reason: str) -> Item:
+    light = Item(item.work, digest=item.digest, mask_digest=item.mask_digest, key=item.key, shape=item.shape)
+    return replace(light, seconds=item.seconds, state=state, step=step, reason=" ".join(reason.split()))
+
+
+def _read(item: Item, recipe: Recipe) -> Item:
+    ref = item.work.ref
+    if ref.problem:
+        raise ImageError(ref.problem)
+    data = read_bytes(ref.path)
+    mask_data = read_bytes(ref.mask_path) if ref.mask_path else b""
+    digest = hashlib.sha256(data).hexdigest()
+    mask_digest = hashlib.sha256(mask_data).hexdigest() if ref.mask_path else ""
+    key = label_key(digest, mask_digest, recipe)
+    item = replace(item, data=data, mask_data=mask_data, digest=digest, mask_digest=mask_digest, key=key)
+    previous = item.work.previous
+    if previous is not None and previous.state is State.SEGMENTED and previous.key == key:
+        return _ended(item, State.SEGMENTED, "load", "")  # touched, not changed
+    return item
+
+
+def _decode(item: Item) -> Item:
+    image = decode(item.data)
+    mask = decode_mask(item.mask_data) if item.work.ref.mask_path else None
+    image, mask = check_image(image, mask)
+    shape = (image.shape[0], image.shape[1], image.shape[2] if image.ndim == 3 else 1)
+    return replace(item, data=b"", mask_data=b"", image=image, mask=mask, shape=shape)
+
+
+def _prepare(item: Item, recipe: Recipe) -> Item:
+    assert item.image is not None
+    return replace(item, working=prepare(item.image, recipe, item.mask))
+
+
+def _graph(item: Item, recipe: Recipe) -> Item:
+    assert item.working is not None
+    return replace(item, graph=build_graph(item.working.image, item.working.mask, recipe.method))
+
+
+def _cluster(item: Item, recipe: Recipe) -> Item:
+    assert item.working is not None
+    assert item.image is not None
+    labels, scores = cluster(item.working.image, item.working.mask, item.graph, recipe.method, seed=recipe.seed)
+    return replace(item, graph=None, labels=finish(labels, item.image, recipe, item.mask), scores=scores)
+
+
+def _contours(item: Item) -> Item:
+    assert item.image is not None
+    assert item.labels is not None
+    picture, suffix = encode_picture(render_contours(item.image, item.labels))
+    return replace(item, picture=picture, picture_suffix=suffix)
+
+
+def _store(root: Path, item: Item, job: Job, batch: str) -> tuple[Record, pa.Table | None]:
+    if item.labels is None:
+        return _record_without_labels(item, job, batch), None
+    started = time.perf_counter()
+    assert item.image is not None
+    table = region_table(item.labels, item.image)
+    areas = dict(zip(table["label"].tolist(), table["area"].tolist(), strict=True))
+    outputs, contour = write_entry(root, _entry(item, job, areas))
+    seconds = {**item.seconds, "store": time.perf_counter() - started}
+    record = replace(_record(item, job, batch), outputs=tuple(outputs), contour=contour, seconds=seconds)
+    return replace(record, n_regions=len(areas), scores=item.scores), _region_rows(item, job, table)
+
+
+def _entry(item: Item, job: Job, areas: dict[int, int]) -> Entry:
+    assert item.image is not None
+    assert item.labels is not None
+    assert item.working is not None
+    ref = item.work.ref
+    return Entry(
+        id=ref.id,
+        source=ref.display_name,
+        digest=item.digest,
+        source_bytes=ref.size,
+        label=job.label,
+        key=item.key,
+        recipe=job.recipe,
+        labels=item.labels,
+        areas=areas,
+        scores=item.scores,
+        preview=make_preview(item.image, item.working.image, job.pixels),
+        picture=item.picture,
+        picture_suffix=item.picture_suffix,
+    )
+
+
+def _record(item: Item, job: Job, batch: str) -> Record:
+    previous = item.work.previous
+    again = previous is not None and previous.key == item.key and previous.state is State.FAILED
+    height, width, channels = item.shape
+    return Record(
+        ref=item.work.ref,
+        label=job.label,
+        state=item.state or State.SEGMENTED,
+        key=item.key,
+        digest=item.digest,
+        mask_digest=item.mask_digest,
+        step=item.step,
+        reason=item.reason,
+        height=height,
+        width=width,
+        channels=channels,
+        seconds=item.seconds,
+        attempts=previous.attempts + 1 if again and previous is not None else 1,
+        run=job.run,
+        batch=batch,
+    )
+
+
+def _record_without_labels(item: Item, job: Job, batch: str) -> Record:
+    previous = item.work.previous
+    if item.state is State.SEGMENTED and previous is not None:  # as it was, seen at its new time
+        return replace(previous, ref=item.work.ref)
+    return _record(item, job, batch)
+
+
+def _region_rows(item: Item, job: Job, table: dict[str, Any]) -> pa.Table:
+    ref = item.work.ref
+    names = {"shard": shard_of(ref.id), "source": ref.display_name, "id": ref.id, "label": job.label, "key": item.key}
+    columns = {"region" if name == "label" else name: values for name, values in table.items()}
+    repeated = {name: pa.array([value] * len(table["label"]), pa.string()) for name, value in names.items()}
+    return pa.table({**repeated, **{name: pa.array(values) for name, values in columns.items()}})

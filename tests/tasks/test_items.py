@@ -1,0 +1,155 @@
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segmentation import Recipe, Spectral, Ward, segment
+from segmentation.io.images import decode
+from segmentation.io.records import read_records, read_table
+from segmentation.io.sources import list_images
+from segmentation.io.store import read_labels
+from segmentation.planning import State, Work, label_key
+from tasks.items import (
+    Job,
+    cluster_items,
+    contour_items,
+    graph_items,
+    load_items,
+    prepare_items,
+    store_items,
+)
+
+RECIPE = Recipe(sigma=1, scale=0.5, method=Ward(n_regions=3))
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Job(root=str(tmp_path / "out"), run="000001-x", label="ward", recipe=RECIPE)
+
+
+@pytest.fixture
+def works(archive):
+    return [Work(ref) for ref in list_images(archive)]
+
+
+def run_chain(works, job, batch="00000"):
+    items = load_items(works, job)
+    for step in (prepare_items, graph_items, cluster_items, contour_items):
+        items = step(items, job)
+    root = Path(job.root)
+    root.mkdir(exist_ok=True)
+    return store_items(items, job, batch), root
+
+
+def test_the_chain_stores_what_the_library_computes(works, job):
+    records, root = run_chain(works, job)
+    for record in records:
+        if record.state is State.SEGMENTED:
+            path = next(work.ref.path for work in works if work.ref.id == record.ref.id)
+            expected = segment(decode(Path(path).read_bytes()), RECIPE)
+            np.testing.assert_array_equal(read_labels(root, record.ref.id, "ward"), expected.labels)
+            assert record.scores == expected.scores
+
+
+def test_one_bad_image_is_a_record_and_the_others_are_segmented(works, job):
+    records, _ = run_chain(works, job)
+    states = {record.ref.name: record.state for record in records}
+    assert states.pop("broken.png") is State.REJECTED
+    assert set(states.values()) == {State.SEGMENTED}
+    (broken,) = (record for record in records if record.state is State.REJECTED)
+    assert broken.step == "load"
+    assert "not an image" in broken.reason
+    assert len(broken.digest) == 64
+
+
+def test_an_image_that_vanishes_after_listing_fails_and_may_be_tried_again(works, job, archive):
+    (archive / "grey.png").unlink()
+    records, _ = run_chain(works, job)
+    (failed,) = (record for record in records if record.state is State.FAILED)
+    assert failed.ref.name == "grey.png"
+    assert "FileNotFoundError" in failed.reason
+
+
+def test_steps_leave_the_items_they_were_given_as_they_were(works, job):
+    loaded = load_items(works[:2], job)
+    prepared = prepare_items(loaded, job)
+    assert all(item.working is None for item in loaded)
+    graphs = graph_items(prepared, job)
+    first, second = cluster_items(graphs, job), cluster_items(graphs, job)
+    np.testing.assert_array_equal(first[-1].labels, second[-1].labels)
+
+
+def test_a_touched_file_is_not_computed_again(works, job):
+    _, root = run_chain(works, job)
+    before = read_records(root)
+    touched = [Work(replace(work.ref, mtime_ns=1), before[work.ref.id, "ward"]) for work in works]
+    items = [item for item in load_items(touched, job) if item.work.ref.name != "broken.png"]
+    assert all(item.state is State.SEGMENTED and item.image is None for item in items)
+    again = store_items(items, replace(job, run="000002-x"), "00000")
+    assert {record.ref.mtime_ns for record in again} == {1}
+    assert {record.run for record in again} == {"000001-x"}
+
+
+def test_attempts_are_counted_for_failures_only(works, job, archive):
+    (archive / "grey.png").unlink()
+    _, root = run_chain(works, job)
+    known = read_records(root)
+    second, _ = run_chain([Work(work.ref, known[work.ref.id, "ward"]) for work in works], job)
+    attempts = {record.ref.name: record.attempts for record in second}
+    assert attempts["grey.png"] == 2
+    assert {count for name, count in attempts.items() if name != "grey.png"} == {1}
+
+
+def test_records_name_the_key_of_bytes_and_recipe(works, job):
+    records, _ = run_chain(works, job)
+    assert all(record.key == label_key(record.digest, "", RECIPE) for record in records)
+
+
+def test_the_region_table_has_a_row_for_every_region(works, job):
+    records, root = run_chain(works, job)
+    table = read_table(root / "runs" / job.run / "regions" / "00000.parquet")
+    assert table.num_rows == sum(record.n_regions for record in records)
+
+
+def test_the_same_batch_again_gives_the_same_files(works, job):
+    run_chain(works, job)
+    root = Path(job.root)
+    before = {p: p.read_bytes() for p in root.rglob("*") if p.is_file() and "runs" not in p.parts}
+    run_chain(works, job)
+    assert {p: p.read_bytes() for p in root.rglob("*") if p.is_file() and "runs" not in p.parts} == before
+
+
+def test_more_regions_than_pixels_reject_the_image_with_both_numbers(works, job):
+    wanting = replace(job, recipe=Recipe(scale=0.1, method=Spectral(n_regions=500)))
+    items = graph_items(prepare_items(load_items(works, wanting), wanting), wanting)
+    reasons = [item.reason for item in cluster_items(items, wanting) if item.work.ref.name == "grey.png"]
+    assert "500" in reasons[0]
+
+
+def test_a_full_disk_is_the_runs_trouble_not_the_images(works, job):
+    import resource
+    import signal
+
+    items = load_items(works, job)
+    for step in (prepare_items, graph_items, cluster_items, contour_items):
+        items = step(items, job)
+    root = Path(job.root)
+    root.mkdir()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            store_items(items, job, "00000")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert read_records(root) == {}
+
+
+def test_workers_import_neither_prefect_nor_its_api():
+    code = "import sys, tasks.items; print([n for n in ('prefect', 'distributed', 'dask') if n in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
