@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -79,7 +80,8 @@ def _plain(value: object) -> str:
 
 
 def _circle_recipe(n_regions: int) -> Recipe:
-    return Recipe(sigma=0, scale=1, method=Spectral(n_regions=n_regions, extra_regions=0, beta=1, eps=0))
+    method = Spectral(n_regions=n_regions, extra_regions=0, beta=1, eps=0, eigen_solver="arpack")
+    return Recipe(sigma=0, scale=1, method=method)
 
 
 def _palette(n_clusters: int) -> Recipe:
@@ -89,10 +91,10 @@ def _palette(n_clusters: int) -> Recipe:
 
 FOUR_CIRCLES = Case("four-circles.tif", "four-circles", _circle_recipe(4))
 TWO_CIRCLES = Case("two-circles.tif", "two-circles", _circle_recipe(2))
+_ASSIGNERS: tuple[Literal["kmeans", "discretize", "cluster_qr"], ...] = ("kmeans", "discretize", "cluster_qr")
 COINS = {
-    "kmeans": Case("coins.png", "spectral-kmeans", Recipe(method=Spectral(assign_labels="kmeans"))),
-    "discretize": Case("coins.png", "spectral-discretize", Recipe(method=Spectral(assign_labels="discretize"))),
-    "cluster_qr": Case("coins.png", "spectral-cluster_qr", Recipe(method=Spectral(assign_labels="cluster_qr"))),
+    name: Case("coins.png", f"spectral-{name}", Recipe(method=Spectral(eigen_solver="arpack", assign_labels=name)))
+    for name in _ASSIGNERS
 }
 COINS_WARD = Case("coins.png", "ward", Recipe(method=Ward(n_regions=27)))
 CHINA = Case("china.jpg", "palette-16", Recipe(sigma=0, scale=1, method=KMeans(n_clusters=16, algorithm="minibatch")))
@@ -101,7 +103,7 @@ CASES = (FOUR_CIRCLES, TWO_CIRCLES, *COINS.values(), COINS_WARD, CHINA, *COFFEE.
 
 #: How the archive is segmented: the label is the method's name.
 ARCHIVE_RECIPES = {
-    "spectral": Recipe(method=Spectral(assign_labels="cluster_qr")),
+    "spectral": Recipe(method=Spectral()),
     "ward": Recipe(method=Ward(n_regions=27)),
     "kmeans": Recipe(scale=0.25, min_region_size=200, method=KMeans(n_clusters=6)),
 }

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from segmentation.assigners import assign_cluster_qr, assign_discretize, assign_kmeans
     from segmentation.contours import boundary_mask, render_contours
     from segmentation.errors import ImageError, ParameterError, SegmentationError, StoreError
-    from segmentation.graphs import grid_connectivity, pixel_graph
+    from segmentation.graphs import affinity_graph, grid_connectivity, pixel_graph
     from segmentation.labels import merge_small_regions, relabel_sequential, same_partition, upscale_labels
+    from segmentation.multilevel import multilevel_cut
     from segmentation.params import KMeans, Recipe, Spectral, Ward, parse_recipe
     from segmentation.pipeline import DEFAULT_RECIPE, Segmentation, segment
     from segmentation.polygons import region_polygons
@@ -32,12 +33,14 @@ __all__ = [
     "Spectral",
     "StoreError",
     "Ward",
+    "affinity_graph",
     "assign_cluster_qr",
     "assign_discretize",
     "assign_kmeans",
     "boundary_mask",
     "grid_connectivity",
     "merge_small_regions",
+    "multilevel_cut",
     "normalized_cut",
     "parse_recipe",
     "pixel_graph",
@@ -57,8 +60,9 @@ _MODULES = {
     "assigners": ("assign_cluster_qr", "assign_discretize", "assign_kmeans"),
     "contours": ("boundary_mask", "render_contours"),
     "errors": ("ImageError", "ParameterError", "SegmentationError", "StoreError"),
-    "graphs": ("grid_connectivity", "pixel_graph"),
+    "graphs": ("affinity_graph", "grid_connectivity", "pixel_graph"),
     "labels": ("merge_small_regions", "relabel_sequential", "same_partition", "upscale_labels"),
+    "multilevel": ("multilevel_cut",),
     "params": ("KMeans", "Recipe", "Spectral", "Ward", "parse_recipe"),
     "pipeline": ("DEFAULT_RECIPE", "Segmentation", "segment"),
     "polygons": ("region_polygons",),

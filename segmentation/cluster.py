@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from segmentation.arrays import Bools, Floats, Image, Labels, NodeLabels
 from segmentation.errors import ImageError
-from segmentation.graphs import grid_connectivity, pixel_graph, pixel_rows
+from segmentation.graphs import affinity_graph, grid_connectivity, pixel_graph, pixel_rows
 from segmentation.kmeans import color_features, kmeans
 from segmentation.labels import region_means, relabel_sequential
 from segmentation.params import KMeans, MethodParams, Spectral
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
 #: The parameters that the graph depends on; all others belong to the clustering.
-GRAPH_FIELDS = frozenset({"beta", "eps", "connectivity"})
+GRAPH_FIELDS = frozenset({"beta", "eps", "connectivity", "radius", "sigma_value", "sigma_distance"})
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,22 @@ def _grid(working: Image, *, mask: Bools | None, connectivity: int) -> csr_array
     return grid_connectivity((working.shape[0], working.shape[1]), mask=mask, connectivity=connectivity)
 
 
+def _similarities(
+    working: Image,
+    *,
+    mask: Bools | None,
+    beta: float,
+    eps: float,
+    connectivity: int,
+    radius: float,
+    sigma_value: float,
+    sigma_distance: float,
+) -> csr_array:
+    if radius > 1:
+        return affinity_graph(working, mask=mask, radius=radius, sigma_value=sigma_value, sigma_distance=sigma_distance)
+    return pixel_graph(working, mask=mask, beta=beta, eps=eps, connectivity=connectivity)
+
+
 def _cut(
     working: Image,
     mask: Bools | None,
@@ -193,6 +209,7 @@ def _cut(
     eigen_solver: str,
     eigen_tol: float,
     assign_labels: str,
+    smallest_region: int,
 ) -> tuple[NodeLabels, dict[str, float]]:
     labels = spectral(
         graph,
@@ -201,6 +218,7 @@ def _cut(
         eigen_solver=eigen_solver,
         eigen_tol=eigen_tol,
         assign_labels=assign_labels,
+        smallest_region=smallest_region,
         seed=seed,
     )
     return labels, {"ncut": normalized_cut(graph, labels)}
@@ -238,7 +256,7 @@ def _palette(
 
 
 METHODS: dict[str, Method] = {
-    "spectral": Method(graph=pixel_graph, cluster=_cut, threaded=True),
+    "spectral": Method(graph=_similarities, cluster=_cut, threaded=True),
     "ward": Method(graph=_grid, cluster=_merge, threaded=False),
     "kmeans": Method(graph=None, cluster=_palette, threaded=True),
 }

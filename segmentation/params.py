@@ -36,7 +36,8 @@ class Params(BaseModel):
 class Spectral(Params):
     """Normalized cuts: regions whose pixels are alike and whose borders follow contrast.
 
-    The defaults are those of scikit-learn's example on the Greek coins.
+    The numbers are those of scikit-learn's example on the Greek coins; for its regions choose a solver other than
+    "multilevel".
     """
 
     method: Literal["spectral"] = "spectral"
@@ -46,14 +47,33 @@ class Spectral(Params):
     )
     beta: Finite = Field(10.0, gt=0, description="How fast similarity falls with contrast: exp(-beta * g / std).")
     eps: Finite = Field(1e-6, ge=0, description="Similarity that even the strongest border keeps.")
-    eigen_solver: Literal["arpack", "lobpcg", "amg"] = Field(
-        "arpack", description="Eigenvalue solver; amg needs the extra 'amg' (pyamg)."
+    eigen_solver: Literal["multilevel", "arpack", "lobpcg", "amg"] = Field(
+        "multilevel",
+        description="multilevel: lowest cut, fastest; the others: scikit-learn's regions, from eigenvectors of all "
+        "pixels (amg needs the extra 'amg').",
     )
-    eigen_tol: Finite = Field(1e-7, ge=0, description="Stopping tolerance of the eigenvalue solver.")
+    eigen_tol: Finite = Field(
+        1e-7, ge=0, description="Stopping tolerance of the eigenvalue solver; multilevel has none."
+    )
     assign_labels: Literal["kmeans", "discretize", "cluster_qr"] = Field(
-        "kmeans", description="How eigenvectors become labels."
+        "kmeans", description="How eigenvectors become labels; multilevel needs no assigner."
+    )
+    smallest_region: int = Field(
+        1, ge=1, description="Pixels of the working grid that a region of multilevel has at least."
     )
     connectivity: Literal[4, 8] = Field(4, description="Neighbours of a pixel in the graph.")
+    radius: Finite = Field(
+        0.0,
+        ge=0,
+        le=20,
+        description="Radius in pixels of Shi and Malik's affinities, 5 in their paper; 0 takes neighbours only.",
+    )
+    sigma_value: Finite = Field(
+        0.1, gt=0, description="With a radius: difference of values, of 1, at which similarity falls to 1/e."
+    )
+    sigma_distance: Finite = Field(
+        4.0, gt=0, description="With a radius: distance in pixels at which similarity falls to 1/e."
+    )
 
 
 class Ward(Params):

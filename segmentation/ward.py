@@ -116,6 +116,7 @@ def merge_tree(features: Floats, connectivity: csr_array) -> MergeTree:
         np.array(graph.indptr, dtype=np.int64),
         np.array(graph.indices, dtype=np.int32),
         np.array(features, dtype=np.float64, order="C"),
+        np.ones(len(features)),
     )
     return MergeTree(children, costs, len(features))
 

@@ -1,18 +1,18 @@
 """Ward's greedy merging of neighbours, and cuts of its tree.
 
-A heap holds merges as three arrays: their cost, the newer and the older of the two clusters. They are compared in that
-order, smallest first, and every entry has four children. An edge belongs to the newer of its two clusters; every live
-cluster has one entry, the cheapest edge that it owns.
+An edge belongs to the newer of its two clusters; every live cluster has one entry in the heap, the cheapest edge that
+it owns.
 """
 
 import numpy as np
 
 from segmentation.arrays import Bools, Floats, Integers
 from segmentation.kernels.compiled import compiled
+from segmentation.kernels.heap import heapify, replace_first
 
 
 @compiled
-def ward_merges(indptr: Integers, indices: Integers, values: Floats) -> tuple[Integers, Floats]:
+def ward_merges(indptr: Integers, indices: Integers, values: Floats, counts: Floats) -> tuple[Integers, Floats]:
     """Merge neighbouring clusters, always the two whose union is cheapest, until none have neighbours.
 
     Parameters
@@ -22,6 +22,8 @@ def ward_merges(indptr: Integers, indices: Integers, values: Floats) -> tuple[In
         Neighbours of P nodes, as in a CSR matrix: symmetric.
     values : ndarray of float64, shape (P, C)
         Values of the nodes.
+    counts : ndarray of float64, shape (P,)
+        How many times each node counts.
 
     Returns
     -------
@@ -39,7 +41,7 @@ def ward_merges(indptr: Integers, indices: Integers, values: Floats) -> tuple[In
     n_nodes = len(values)
     n_all = 2 * n_nodes
     sizes, sums = np.ones(n_all), np.zeros((n_all, values.shape[1]))
-    sums[:n_nodes] = values
+    sizes[:n_nodes], sums[:n_nodes] = counts, values * counts.reshape(-1, 1)
     parents = np.arange(n_all).astype(np.int32)
     alive, met = np.arange(n_all) < n_nodes, np.full(n_all, -1, np.int32)
     starts, stops = np.zeros(n_all, np.int64), np.zeros(n_all, np.int64)
@@ -53,10 +55,10 @@ def ward_merges(indptr: Integers, indices: Integers, values: Floats) -> tuple[In
     while count > 0:
         cost, newer, older = heap[0][0], heap[1][0], heap[2][0]
         if not alive[newer]:
-            count = _replace_first(heap, count, 0.0, -1, -1)
+            count = replace_first(heap, count, 0.0, -1, -1)
         elif not alive[older]:
             cost, older = _cheapest(neighbours, prices, starts[newer], stops[newer], alive)
-            count = _replace_first(heap, count, cost, newer, older)
+            count = replace_first(heap, count, cost, newer, older)
         else:
             if end + stops[newer] - starts[newer] + stops[older] - starts[older] > len(neighbours):
                 end = _pack(neighbours, prices, starts, stops, alive, new)
@@ -71,7 +73,7 @@ def ward_merges(indptr: Integers, indices: Integers, values: Floats) -> tuple[In
                 neighbours, prices, starts, stops, newer, older, end, new, parents, met, sizes, sums
             )
             stops[new] = end
-            count = _replace_first(heap, count, cost, new, older)
+            count = replace_first(heap, count, cost, new, older)
             new += 1
     return children[: new - n_nodes].copy(), costs[: new - n_nodes].copy()
 
@@ -98,8 +100,7 @@ def _first_edges(
         if older >= 0:
             heap[0][count], heap[1][count], heap[2][count] = cost, node, older
             count += 1
-    for place in range((count - 2) // 4, -1, -1):
-        _sink(heap, count, place, heap[0][place], heap[1][place], heap[2][place])
+    heapify(heap, count)
     return count
 
 
@@ -180,46 +181,6 @@ def _pack(
                 end += 1
             starts[cluster], stops[cluster] = start, end
     return end
-
-
-@compiled
-def _replace_first(heap: tuple[Floats, Integers, Integers], count: int, cost: float, newer: int, older: int) -> int:
-    """Put an entry in the place of the first; without one (`older` < 0) close the gap. Return the heap's length."""
-    if older >= 0:
-        _sink(heap, count, 0, cost, newer, older)
-        return count
-    count -= 1
-    if count > 0:
-        _sink(heap, count, 0, heap[0][count], heap[1][count], heap[2][count])
-    return count
-
-
-@compiled
-def _sink(heap: tuple[Floats, Integers, Integers], count: int, place: int, cost: float, newer: int, older: int) -> None:
-    """Put an entry at a place of the heap, or as far below as it belongs."""
-    costs, newers, olders = heap
-    while True:
-        child = 4 * place + 1
-        if child >= count:
-            break
-        least = child
-        for other in range(child + 1, min(child + 4, count)):
-            if _before(costs[other], newers[other], olders[other], costs[least], newers[least], olders[least]):
-                least = other
-        if not _before(costs[least], newers[least], olders[least], cost, newer, older):
-            break
-        costs[place], newers[place], olders[place] = costs[least], newers[least], olders[least]
-        place = least
-    costs[place], newers[place], olders[place] = cost, newer, older
-
-
-@compiled
-def _before(cost: float, newer: int, older: int, other_cost: float, other_newer: int, other_older: int) -> bool:
-    if cost != other_cost:
-        return cost < other_cost
-    if newer != other_newer:
-        return newer < other_newer
-    return older < other_older
 
 
 @compiled

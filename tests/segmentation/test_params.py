@@ -34,6 +34,7 @@ def test_every_method_has_a_model():
     [
         (Spectral, "spectral.spectral"),
         (Spectral, "graphs.pixel_graph"),
+        (Spectral, "graphs.affinity_graph"),
         (Ward, "ward.ward"),
         (KMeans, "kmeans.kmeans"),
     ],
@@ -42,5 +43,5 @@ def test_defaults_of_functions_are_those_of_the_models(model, path):
     module, name = path.split(".")
     function = getattr(__import__(f"segmentation.{module}", fromlist=[name]), name)
     for keyword, parameter in keywords(function).items():
-        if keyword != "random_state":
+        if keyword not in ("random_state", "radius"):  # a radius of 0 chooses the other graph
             assert parameter.default == model.model_fields[keyword].default, keyword

@@ -74,7 +74,9 @@ def noisy_circles(n_circles, seed):
 def test_touching_circles_are_told_apart_as_in_scikit_learn(n_circles, seed, assign_labels):
     image, truth = noisy_circles(n_circles, seed)
     mask = truth > 0
-    method = Spectral(n_regions=n_circles, extra_regions=0, beta=1, eps=0, assign_labels=assign_labels)
+    method = Spectral(
+        n_regions=n_circles, extra_regions=0, beta=1, eps=0, eigen_solver="arpack", assign_labels=assign_labels
+    )
     result = segment(image, Recipe(sigma=0, scale=1, method=method, seed=seed), mask)
     assert adjusted_rand_score(truth[mask], result.labels[mask]) >= 0.94
     graph = img_to_graph(image, mask=mask)
@@ -143,7 +145,7 @@ def test_where_scikit_learn_mixes_isolated_pixels_into_regions_we_do_not():
     image, truth = noisy_circles(2, 0)
     mask = truth > 0
     mask[90, 10::20] = True
-    method = Spectral(n_regions=2, extra_regions=0, beta=1, eps=0)
+    method = Spectral(n_regions=2, extra_regions=0, beta=1, eps=0, eigen_solver="arpack")
     labels = segment(image, Recipe(sigma=0, scale=1, method=method), mask).labels
     assert adjusted_rand_score(truth[truth > 0], labels[truth > 0]) >= 0.94
     assert len(np.unique(labels[90, 10::20])) == 5
