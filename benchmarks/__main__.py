@@ -5,11 +5,12 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import memory, orchestration, pictures, reference_cases, scale, ward
+from benchmarks import memory, ncut, orchestration, pictures, reference_cases, scale, ward
 from benchmarks.measure import markdown, versions
 
 BENCHMARKS = {
     "reference_cases": reference_cases,
+    "ncut": ncut,
     "ward": ward,
     "pictures": pictures,
     "memory": memory,
