@@ -30,6 +30,7 @@ from segmentation.planning import (
     batch_size,
     count_reasons,
     decide,
+    label_for,
     label_key,
     make_batches,
 )
@@ -37,9 +38,17 @@ from tasks.items import Job
 
 
 def segment_images(
-    refs: Sequence[ImageRef], source: str, output: str, recipe: Recipe, label: str, settings: Settings
+    refs: Sequence[ImageRef],
+    source: str,
+    output: str,
+    recipe: Recipe,
+    label: str,
+    settings: Settings,
+    regions: Sequence[int] = (),
 ) -> RunReport:
     """Segment what of `refs` has no current record in the store `output`.
+
+    With several numbers of `regions` every image gets a label map for each, under LABEL-NUMBER.
 
     Raises
     ------
@@ -54,21 +63,24 @@ def segment_images(
     check_certificates(settings)
     root = Path(output).absolute()
     label = label or recipe.method.method
-    report = RunReport(source=source, output=output, label=label, listed=len(refs))
-    tag_flow_run(label, source, recipe)
+    numbers = tuple(regions) or (0,)
+    labels = [label_for(label, number) for number in numbers]
+    report = RunReport(source=source, output=output, labels=labels, listed=len(refs) * len(numbers))
+    tag_flow_run(labels, source, recipe)
     watcher = observer()
     with store_lock(root):
         records = read_records(root)
         sweep_staging(root)
-        works = _plan(refs, records, recipe, report, settings)
-        watcher.planned(report.planned, len(works))
+        job = Job(root=str(root), run="", label=label, recipe=recipe, pixels=settings.pixels)
+        asked = [Work(ref, regions=number) for ref in refs for number in numbers]
+        works = _plan(asked, records, job, report, settings)
+        watcher.planned(report.planned, len(works), report.unit)
         if works or was_interrupted(root) or open_runs(root) or not page_of(root).exists():
             run = start_run(root, _description(report, recipe, settings))
             report.run = run
-            job = Job(root=str(root), run=run, label=label, recipe=recipe, pixels=settings.pixels)
             with _reason_noted(root, run):
                 if works:
-                    _compute(works, job, settings, report)
+                    _compute(works, replace(job, run=run), settings, report)
                 watcher.phase("writing index and gallery")
                 records = publish_index(root)
                 write_gallery(root)
@@ -93,18 +105,22 @@ def _reason_noted(root: Path, run: str) -> Iterator[None]:
 
 
 def _plan(
-    refs: Iterable[ImageRef], known: dict[Subject, Record], recipe: Recipe, report: RunReport, settings: Settings
+    asked: Iterable[Work], known: dict[Subject, Record], job: Job, report: RunReport, settings: Settings
 ) -> list[Work]:
     works = []
     reasons = []
-    for ref in refs:
-        previous = known.get((ref.id, report.label))
+    for work in asked:
+        previous = known.get((work.ref.id, job.label_of(work)))
         reason = decide(
-            ref, previous, recipe, retry_failed=settings.retry_failed, verify_sources=settings.verify_sources
+            work.ref,
+            previous,
+            job.recipe_of(work),
+            retry_failed=settings.retry_failed,
+            verify_sources=settings.verify_sources,
         )
         reasons.append(reason)
         if reason:
-            works.append(Work(ref, previous))
+            works.append(replace(work, previous=previous))
         elif previous is not None:
             report.count([previous])
     report.planned = count_reasons(reasons)
@@ -145,10 +161,9 @@ def _only_batches(grouped: Iterable[Batch | tuple[Work, str]], job: Job, refused
             yield group
         else:
             work, reason = group
-            key = label_key("", "", job.recipe)
-            refused.append(
-                Record(work.ref, job.label, State.REJECTED, key=key, step=PLAN_STEP, reason=reason, run=job.run)
-            )
+            key = label_key("", "", job.recipe_of(work))
+            label = job.label_of(work)
+            refused.append(Record(work.ref, label, State.REJECTED, key=key, step=PLAN_STEP, reason=reason, run=job.run))
 
 
 def _commit_lost(lost: Lost, job: Job) -> Record:
@@ -171,7 +186,7 @@ def _check_complete(report: RunReport) -> None:
     """Hold the records against the list: a run that lost one is not complete, whatever else it says."""
     ended = sum(report.states.values())
     if ended != report.listed:
-        raise StoreError(f"{report.listed} images are listed, {ended} have a record; run again")
+        raise StoreError(f"{report.listed} label maps are asked for, {ended} have a record; run again")
 
 
 def _description(report: RunReport, recipe: Recipe, settings: Settings) -> dict[str, object]:

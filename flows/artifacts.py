@@ -45,17 +45,18 @@ class ProgressArtifact:
         self.inner = inner
         self.artifact: UUID | None = None
         self.to_do = self.done = self.refused = 0
+        self.unit = "image"
         self.updated = 0.0
 
     def phase(self, name: str) -> None:
         """Hand on."""
         self.inner.phase(name)
 
-    def planned(self, counts: dict[str, int], to_do: int) -> None:
+    def planned(self, counts: dict[str, int], to_do: int, unit: str) -> None:
         """Log the plan and make the bar."""
-        self.inner.planned(counts, to_do)
-        get_run_logger().info(describe_plan(counts))
-        self.to_do = to_do
+        self.inner.planned(counts, to_do, unit)
+        get_run_logger().info(describe_plan(counts, unit))
+        self.to_do, self.unit = to_do, unit
         if to_do:
             created: Any = create_progress_artifact(0.0, key="progress", description=self._text())
             self.artifact = created
@@ -71,7 +72,7 @@ class ProgressArtifact:
             update_progress_artifact(self.artifact, 100.0 * self.done / self.to_do, description=self._text())
 
     def _text(self) -> str:
-        return f"{self.done:,} of {self.to_do:,} images, {self.refused:,} refused"
+        return f"{self.done:,} of {self.to_do:,} {self.unit}s, {self.refused:,} refused"
 
 
 @contextmanager
@@ -81,9 +82,10 @@ def shown_in_ui() -> Iterator[None]:
         yield
 
 
-def tag_flow_run(label: str, source: str, recipe: Recipe) -> None:
-    """Tag the flow run by method, label and source, so that the UI can filter nights."""
-    tags = {*flow_run.tags, f"method:{recipe.method.method}", f"label:{label}", f"source:{Path(source).name}"}
+def tag_flow_run(labels: Sequence[str], source: str, recipe: Recipe) -> None:
+    """Tag the flow run by method, labels and source, so that the UI can filter nights."""
+    tags = {*flow_run.tags, f"method:{recipe.method.method}", f"source:{Path(source).name}"}
+    tags |= {f"label:{label}" for label in labels}
     with get_client(sync_client=True) as client:
         client.update_flow_run(UUID(str(flow_run.id)), tags=sorted(tags))
 
@@ -101,7 +103,7 @@ def link_dashboard(client: Client) -> None:
 
 def publish_artifacts(report: RunReport, records: dict[Subject, Record], root: Path) -> None:
     """Write what a person wants to see in the morning: summary, refused images, contact sheet."""
-    own = [record for record in records.values() if record.label == report.label]
+    own = [record for record in records.values() if record.label in report.labels]
     create_markdown_artifact(_summary(report, own), key="summary", description=f"{report.label} of {report.source}")
     refused = sorted((r for r in own if r.state is not State.SEGMENTED), key=lambda r: (r.state, r.ref.raw_name))
     if refused:
@@ -109,7 +111,7 @@ def publish_artifacts(report: RunReport, records: dict[Subject, Record], root: P
         create_table_artifact(
             [_refusal(record) for record in refused[:_ROWS]],
             key="refused-images",
-            description=f"{count_images(len(refused))} rejected or failed{left_out}",
+            description=f"{count_images(len(refused), report.unit)} rejected or failed{left_out}",
         )
     sheet = _contact_sheet(root, _worst(own, _PICTURES))
     if sheet:
@@ -131,10 +133,10 @@ def _summary(report: RunReport, own: Sequence[Record]) -> str:
     )
     results = f"Run `{report.run}`, results" if report.run else "Nothing was to do; results"
     return (
-        f"**{report.computed:,} of {count_images(report.listed)} computed** in {report.seconds:,.0f} s "
-        f"({speed:.1f} images/s). Plan: {plan}.\n\n"
-        f"| state | images |\n|---|---|\n{states}\n"
-        f"| step | seconds on workers | ms an image |\n|---|---|---|\n{steps}\n"
+        f"**{report.computed:,} of {count_images(report.listed, report.unit)} computed** in {report.seconds:,.0f} s "
+        f"({speed:.1f} {report.unit}s/s). Plan: {plan}.\n\n"
+        f"| state | {report.unit}s |\n|---|---|\n{states}\n"
+        f"| step | seconds on workers | ms each |\n|---|---|---|\n{steps}\n"
         f"### Worst ten\n\n| image | regions | variance explained |\n|---|---|---|\n{worst}\n"
         f"{results} in `{_cell(report.output)}`.\n"
     )

@@ -72,11 +72,11 @@ def drive(client: Client, job: Job, batches: Iterable[Batch], *, in_flight: int)
 def lost_record(lost: Lost, job: Job) -> Record:
     """Record an image that no worker survived."""
     work = lost.batch.works[0]
-    key = label_key("", "", job.recipe)
+    key = label_key("", "", job.recipe_of(work))
     again = work.previous is not None and work.previous.key == key
     return Record(
         ref=work.ref,
-        label=job.label,
+        label=job.label_of(work),
         state=State.FAILED,
         key=key,
         step=lost.step,

@@ -2,13 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 from flows.exit_codes import BROKEN, INTERRUPTED, LOCKED, OK, SOME_REFUSED, USAGE
 from flows.interrupts import MESSAGE, interruptible, received
 from segmentation.errors import ParameterError, SegmentationError
+
+if TYPE_CHECKING:
+    from segmentation.params import Recipe
 
 
 def _version() -> str:
@@ -64,7 +67,7 @@ def run(
     /,
     *,
     method: Literal["spectral", "ward", "kmeans"] | None = None,
-    regions: int | None = None,
+    regions: str = "",
     scale: float | None = None,
     sigma: float | None = None,
     seed: int | None = None,
@@ -94,7 +97,7 @@ def run(
     method
         How pixels become regions: spectral (normalized cuts, the default), ward or kmeans.
     regions
-        Number of regions (spectral, ward) or colours (kmeans).
+        Number of regions (spectral, ward) or colours (kmeans); several, as 8,16,32, give several label maps.
     scale
         Size of the grid that is clustered, in (0, 1]; default 0.2.
     sigma
@@ -131,7 +134,6 @@ def run(
         Print nothing but errors.
     """
     from flows.console import run_observed
-    from flows.recipes import recipe_from
     from flows.settings import Settings, configure_prefect
     from segmentation.params import parse
 
@@ -142,7 +144,7 @@ def run(
         "min_region_size": min_region_size,
         "refine": refine,
     }
-    recipe = recipe_from(config, method=method, regions=regions, options=options, pairs=set_)
+    recipe, numbers = _recipe_and_regions(regions, config=config, method=method, options=options, pairs=set_)
     settings = parse(
         Settings,
         {
@@ -162,6 +164,7 @@ def run(
         "recipe": recipe,
         "label": _checked_label(label),
         "mask": str(mask or ""),
+        "regions": numbers,
         "settings": settings,
     }
     with interruptible():
@@ -296,7 +299,7 @@ def serve(
     cron: str | None = None,
     timezone: str | None = None,
     method: Literal["spectral", "ward", "kmeans"] | None = None,
-    regions: int | None = None,
+    regions: str = "",
     config: Path | None = None,
     mask: Path | None = None,
     label: str | None = None,
@@ -322,7 +325,7 @@ def serve(
     method
         How pixels become regions: spectral, ward or kmeans.
     regions
-        Number of regions (spectral, ward) or colours (kmeans).
+        Number of regions (spectral, ward) or colours (kmeans); several, as 8,16,32, give several label maps.
     config
         A YAML file with the recipe.
     mask
@@ -339,17 +342,17 @@ def serve(
         Of the UI, on this machine only; 4200 at first.
     """
     from flows.nights import Options
-    from flows.recipes import recipe_from
     from flows.serve import serve as start
     from flows.server import Home, default_home
 
     _check_paths(str(source) if source else None, output, mask)
-    changed = config is not None or method is not None or regions is not None
-    recipe = recipe_from(config, method=method, regions=regions).model_dump(mode="json") if changed else None
+    changed = config is not None or method is not None or bool(regions)
+    recipe, numbers = _recipe_and_regions(regions, config=config, method=method)
     options = Options(
         source=str(source.absolute()) if source else None,
         output=str(output.absolute()) if output else None,
-        recipe=recipe,
+        recipe=recipe.model_dump(mode="json") if changed else None,
+        regions=numbers if changed else None,
         label=_checked_label(label) if label is not None else None,
         mask=str(mask.absolute()) if mask else None,
         workers=workers,
@@ -360,6 +363,15 @@ def serve(
     )
     start(Home(home.absolute() if home else default_home()), options)
     return OK
+
+
+def _recipe_and_regions(regions: str, **given: Any) -> tuple["Recipe", list[int]]:
+    """Make the recipe; list the numbers of regions if there are several."""
+    from flows.recipes import parse_regions, recipe_from
+
+    numbers = parse_regions(regions) if regions else []
+    recipe = recipe_from(given.pop("config"), regions=numbers[0] if numbers else None, **given)
+    return recipe, numbers if len(numbers) > 1 else []
 
 
 def _store(output: Path) -> Path:

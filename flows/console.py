@@ -34,6 +34,7 @@ class ProgressBar:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.refused = 0
+        self.unit = "image"
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -50,9 +51,10 @@ class ProgressBar:
         """Show what the run does now."""
         self.progress.update(self.task, description=name)
 
-    def planned(self, counts: dict[str, int], to_do: int) -> None:
+    def planned(self, counts: dict[str, int], to_do: int, unit: str) -> None:
         """Print the plan; the bar now has an end."""
-        self.console.print(describe_plan(counts), highlight=False)
+        self.unit = unit
+        self.console.print(describe_plan(counts, unit), highlight=False)
         self.progress.reset(self.task, total=to_do or None)
 
     def finished(self, records: Sequence[Record]) -> None:
@@ -63,7 +65,7 @@ class ProgressBar:
         speed = task.completed / task.elapsed if task.elapsed else 0.0
         left = (task.total - task.completed) / speed if task.total and speed else 0.0
         refused = f", {self.refused} refused" if self.refused else ""
-        self.progress.update(self.task, rate=f"{speed:.1f} images/s{refused}, {_duration(left)} left")
+        self.progress.update(self.task, rate=f"{speed:.1f} {self.unit}s/s{refused}, {_duration(left)} left")
 
 
 def run_observed(keywords: Mapping[str, Any], *, quiet: bool, as_json: bool) -> int:
@@ -97,7 +99,7 @@ def _watched(console: Console) -> Iterator[None]:
         yield
 
 
-def describe_plan(counts: Mapping[str, int]) -> str:
+def describe_plan(counts: Mapping[str, int], unit: str = "image") -> str:
     """Say the plan in one line.
 
     Examples
@@ -106,7 +108,7 @@ def describe_plan(counts: Mapping[str, int]) -> str:
     '100 images: 3 new, 97 unchanged'
     """
     parts = [f"{count:,} {_WORDS[name]}" for name, count in counts.items() if count]
-    return f"{count_images(sum(counts.values()))}: {', '.join(parts)}"
+    return f"{count_images(sum(counts.values()), unit)}: {', '.join(parts)}"
 
 
 def print_report(report: RunReport) -> None:
@@ -115,11 +117,12 @@ def print_report(report: RunReport) -> None:
     states = report.states
     refused = states[State.REJECTED] + states[State.FAILED]
     if not report.run:
-        console.print(f"Nothing to do: {count_images(report.listed)} already done as [bold]{escape(report.label)}[/].")
+        listed = count_images(report.listed, report.unit)
+        console.print(f"Nothing to do: {listed} already done as [bold]{escape(report.label)}[/].")
     else:
-        rate = f", {report.computed / report.seconds:.1f} images/s" if report.computed else ""
+        rate = f", {report.computed / report.seconds:.1f} {report.unit}s/s" if report.computed else ""
         console.print(
-            f"[bold]{report.computed:,}[/] of {count_images(report.listed)} computed as "
+            f"[bold]{report.computed:,}[/] of {count_images(report.listed, report.unit)} computed as "
             f"[bold]{escape(report.label)}[/] in {_duration(report.seconds)}{rate}."
         )
     if refused:
@@ -182,15 +185,15 @@ def _run_line(run: Mapping[str, Any]) -> str:
     return f"  {run['run']}  {escape(run['label'])}: {done}; {states}"
 
 
-def count_images(count: int) -> str:
-    """Say a number of images in words.
+def count_images(count: int, unit: str = "image") -> str:
+    """Say a number of images, or of something else, in words.
 
     Examples
     --------
     >>> count_images(1), count_images(12000)
     ('1 image', '12,000 images')
     """
-    return f"{count:,} image{'' if count == 1 else 's'}"
+    return f"{count:,} {unit}{'' if count == 1 else 's'}"
 
 
 def _duration(seconds: float) -> str:

@@ -51,7 +51,7 @@ class _Spinner:
         """Show what the run does now."""
         self.status.update(f"{self.title}: {name}")
 
-    def planned(self, counts: dict[str, int], to_do: int) -> None:
+    def planned(self, counts: dict[str, int], to_do: int, unit: str) -> None:
         """Take in how many images there are to do."""
         self.to_do = to_do
 
@@ -159,9 +159,9 @@ def _outcome(report: RunReport) -> str:
 
     Examples
     --------
-    >>> _outcome(RunReport(source="", output="", label="", run="000001", listed=1, seconds=1.26))
+    >>> _outcome(RunReport(source="", output="", labels=[""], run="000001", listed=1, seconds=1.26))
     '1.3 s'
-    >>> _outcome(RunReport(source="", output="", label="", listed=14))
+    >>> _outcome(RunReport(source="", output="", labels=[""], listed=14))
     '14 images, done before'
     """
     images = f"{report.listed} images, " if report.listed != 1 else ""

@@ -22,6 +22,10 @@ Output = Annotated[str, _shown("Store for the results: a folder, made if absent;
 LabelName = Annotated[
     str, _shown("Name of the label maps; the method's name if empty.", pattern="^([A-Za-z0-9][A-Za-z0-9_-]{0,63})?$")
 ]
+Regions = Annotated[
+    tuple[Annotated[int, Field(ge=1)], ...],
+    _shown("Several numbers of regions, each for label maps of its own; the recipe's alone if empty."),
+]
 Masks = Annotated[str, _shown("Folder of masks named like the images; or nothing.")]
 
 

@@ -25,6 +25,7 @@ class Night:
     recipe: Recipe
     label: str
     mask: str
+    regions: list[int]
     settings: Settings
     cron: str
     timezone: str
@@ -37,6 +38,7 @@ class Night:
             "recipe": self.recipe.model_dump(mode="json"),
             "label": self.label,
             "mask": self.mask,
+            "regions": self.regions,
             "settings": self.settings.model_dump(mode="json"),
         }
 
@@ -48,6 +50,7 @@ class Options:
     source: str | None = None
     output: str | None = None
     recipe: dict[str, Any] | None = None
+    regions: list[int] | None = None
     label: str | None = None
     mask: str | None = None
     workers: int | None = None
@@ -93,6 +96,7 @@ class Options:
             recipe=parse_recipe(self.recipe or {}),
             label=self.label or "",
             mask=self.mask or "",
+            regions=self.regions or [],
             settings=parse(Settings, {"workers": self.workers or 0, "scheduler": self.scheduler or ""}),
             cron=self.cron or DEFAULT_CRON,
             timezone=self.timezone or local_timezone(),

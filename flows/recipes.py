@@ -7,9 +7,7 @@ from typing import Any
 import yaml
 
 from segmentation.errors import ParameterError
-from segmentation.params import Recipe, Spectral, parse_recipe
-
-_REGIONS_FIELD = {"spectral": "n_regions", "ward": "n_regions", "kmeans": "n_clusters"}
+from segmentation.params import REGIONS_FIELDS, Recipe, Spectral, parse_recipe
 
 
 def recipe_from(
@@ -48,9 +46,31 @@ def recipe_from(
         chosen = {"method": method}
     chosen = {**chosen, **dict(_pair(pair) for pair in pairs)}
     if regions is not None:
-        chosen[_REGIONS_FIELD.get(str(chosen.get("method")), "n_regions")] = regions
+        chosen[REGIONS_FIELDS.get(str(chosen.get("method")), "n_regions")] = regions
     given = {name: value for name, value in (options or {}).items() if value is not None}
     return parse_recipe({**values, **given, "method": chosen})
+
+
+def parse_regions(text: str) -> list[int]:
+    """Read numbers of regions, separated by commas.
+
+    Raises
+    ------
+    ParameterError
+        One is no number, below 1, or given twice.
+
+    Examples
+    --------
+    >>> parse_regions("8,16,32")
+    [8, 16, 32]
+    """
+    try:
+        numbers = [int(number) for number in text.split(",")]
+    except ValueError as error:
+        raise ParameterError(f"--regions: got {text!r}; a number, or several as 8,16,32, is expected") from error
+    if min(numbers) < 1 or len(set(numbers)) < len(numbers):
+        raise ParameterError(f"--regions: got {text!r}; different numbers, each >= 1, are expected")
+    return numbers
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

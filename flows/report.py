@@ -12,11 +12,11 @@ _NAMED = 10
 
 @dataclass
 class RunReport:
-    """What a run found and did. `run` is "" if there was nothing to do."""
+    """What a run found and did. `run` is "" if there was nothing to do. An image counts once for each label."""
 
     source: str
     output: str
-    label: str
+    labels: list[str]
     run: str = ""
     listed: int = 0
     planned: dict[str, int] = field(default_factory=dict)
@@ -25,6 +25,16 @@ class RunReport:
     seconds: float = 0.0
     step_seconds: dict[str, float] = field(default_factory=dict)
     problems: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """The label, or all of them."""
+        return ", ".join(self.labels)
+
+    @property
+    def unit(self) -> str:
+        """What is counted: images, or label maps if every image has several."""
+        return "image" if len(self.labels) == 1 else "label map"
 
     @property
     def exit_code(self) -> int:
@@ -54,4 +64,4 @@ class RunReport:
         """Return the report as plain values, for JSON."""
         values = asdict(self)
         values["states"] = {State(state).value: count for state, count in self.states.items()}
-        return {**values, "exit_code": self.exit_code}
+        return {**values, "label": self.label, "exit_code": self.exit_code}

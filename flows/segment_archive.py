@@ -9,7 +9,7 @@ from prefect.states import Completed
 
 from flows.archive import segment_images
 from flows.artifacts import shown_in_ui
-from flows.fields import LabelName, Masks, Output, Source, check_full_paths
+from flows.fields import LabelName, Masks, Output, Regions, Source, check_full_paths
 from flows.interrupts import listen
 from flows.progress import observer
 from flows.report import RunReport
@@ -30,6 +30,7 @@ def segment_archive(
     recipe: Recipe = DEFAULT_RECIPE,
     label: LabelName = "",
     mask: Masks = "",
+    regions: Regions = (),
     settings: Settings = DEFAULT_SETTINGS,
 ) -> Any:
     """Segment every image of `source` whose key has no record in `output`.
@@ -46,6 +47,8 @@ def segment_archive(
         Name of the label maps in the store; the method's name if empty.
     mask : str
         A folder of masks named like the images, or nothing.
+    regions : tuple of int
+        Several numbers of regions: each gets label maps of its own, LABEL-NUMBER.
     settings : Settings
         Where and how the run executes.
 
@@ -69,7 +72,7 @@ def segment_archive(
             f"SOURCE: no images in {display(source)}; looked for names that end in {' '.join(sorted(IMAGE_SUFFIXES))}"
         )
     with shown_in_ui():
-        return final_state(segment_images(refs, source, output, recipe, label, settings))
+        return final_state(segment_images(refs, source, output, recipe, label, settings, regions))
 
 
 def final_state(report: RunReport) -> Any:

@@ -7,7 +7,7 @@ from prefect import flow
 
 from flows.archive import segment_images
 from flows.artifacts import shown_in_ui
-from flows.fields import ImageFile, LabelName, Masks, Output, check_full_paths
+from flows.fields import ImageFile, LabelName, Masks, Output, Regions, check_full_paths
 from flows.interrupts import listen
 from flows.segment_archive import DEFAULT_RECIPE, final_state
 from flows.settings import Settings
@@ -26,6 +26,7 @@ def segment_image(
     recipe: Recipe = DEFAULT_RECIPE,
     label: LabelName = "",
     mask: Masks = "",
+    regions: Regions = (),
     settings: Settings = ONE_WORKER,
 ) -> Any:
     """Segment one image file into the store `output`; see `flows.segment_archive` for the parameters.
@@ -42,4 +43,4 @@ def segment_image(
         raise ParameterError(f"image: {display(image)} is not a file; for a folder use segment_archive")
     refs = list(list_images(path.absolute(), Path(mask).absolute() if mask else None))
     with shown_in_ui():
-        return final_state(segment_images(refs, image, output, recipe, label, settings))
+        return final_state(segment_images(refs, image, output, recipe, label, settings, regions))

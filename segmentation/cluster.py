@@ -16,7 +16,7 @@ from segmentation.kmeans import color_features, kmeans
 from segmentation.labels import region_means, relabel_sequential
 from segmentation.params import KMeans, MethodParams, Spectral
 from segmentation.spectral import normalized_cut, spectral
-from segmentation.ward import ward
+from segmentation.ward import MergeTree, cut_tree, merge_tree
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -33,6 +33,8 @@ class Method:
     graph: Callable[..., csr_array] | None
     #: From the working image, its mask and the graph, to a label for each node and scores of its own.
     cluster: Callable[..., tuple[NodeLabels, dict[str, float]]]
+    #: From the working image, its mask and the graph, to a tree that serves any number of regions, if it has one.
+    grow: Callable[..., MergeTree] | None
     #: Whether it runs solvers that would spread over all cores.
     threaded: bool
 
@@ -54,11 +56,6 @@ def build_graph(working: Image, mask: Bools | None, params: MethodParams) -> csr
     graph : csr_array, shape (P, P), or None
         None if the method needs no graph.
 
-    Raises
-    ------
-    ImageError
-        If all pixels are equal and more than one region is asked for.
-
     Examples
     --------
     >>> from segmentation.params import KMeans, Ward
@@ -70,12 +67,32 @@ def build_graph(working: Image, mask: Bools | None, params: MethodParams) -> csr
     build = METHODS[params.method].graph
     if build is None:
         return None
-    _check_contrast(working, mask, params)
     return build(working, mask=mask, **params.model_dump(include=set(GRAPH_FIELDS)))
 
 
+def grow_tree(working: Image, mask: Bools | None, graph: csr_array | None, params: MethodParams) -> MergeTree | None:
+    """Merge all regions of an image once, for any number of them; None for a method that has no tree.
+
+    The arguments are those of `cluster`; the number of regions in `params` does not matter.
+
+    Examples
+    --------
+    >>> from segmentation.params import Ward
+    >>> image, params = np.array([[0.0, 0.0, 9.0, 9.0]]), Ward()
+    >>> len(grow_tree(image, None, build_graph(image, None, params), params).children)
+    3
+    """
+    grow = METHODS[params.method].grow
+    return None if grow is None else grow(working, mask, graph)
+
+
 def cluster(
-    working: Image, mask: Bools | None, graph: csr_array | None, params: MethodParams, seed: int
+    working: Image,
+    mask: Bools | None,
+    graph: csr_array | None,
+    params: MethodParams,
+    seed: int,
+    tree: MergeTree | None = None,
 ) -> tuple[Labels, dict[str, float]]:
     """Run the method that `params` names; the same seed gives the same labels.
 
@@ -91,6 +108,8 @@ def cluster(
         The method and its parameters.
     seed : int
         Seed of everything random.
+    tree : MergeTree, optional
+        From `grow_tree` with the same arguments, to cut it for several numbers of regions.
 
     Returns
     -------
@@ -104,7 +123,8 @@ def cluster(
     Raises
     ------
     ImageError
-        If more regions are asked of the image than it has pixels, or a solver fails on it.
+        If more regions are asked of the image than it has pixels, more than one of an image whose pixels are all
+        equal, or a solver fails on it.
 
     Notes
     -----
@@ -118,7 +138,10 @@ def cluster(
     (array([[1, 1, 2, 2]], dtype=uint16), {'n_regions': 2.0, 'explained_variance': 1.0})
     """
     method = METHODS[params.method]
+    _check_contrast(working, mask, params)
     keywords = params.model_dump(exclude={*GRAPH_FIELDS, "method"})
+    if tree is not None:
+        keywords["tree"] = tree
     with _thread_pools().limit(limits=1) if method.threaded else nullcontext():
         nodes, scores = method.cluster(working, mask, graph, seed=seed, **keywords)
     labels = np.zeros(working.shape[:2], dtype=np.int64)
@@ -224,10 +247,20 @@ def _cut(
     return labels, {"ncut": normalized_cut(graph, labels)}
 
 
+def _grow(working: Image, mask: Bools | None, graph: csr_array) -> MergeTree:
+    return merge_tree(pixel_rows(working, mask), graph)
+
+
 def _merge(
-    working: Image, mask: Bools | None, graph: csr_array, *, seed: int, n_regions: int
+    working: Image,
+    mask: Bools | None,
+    graph: csr_array,
+    *,
+    seed: int,
+    n_regions: int,
+    tree: MergeTree | None = None,
 ) -> tuple[NodeLabels, dict[str, float]]:
-    return ward(pixel_rows(working, mask), graph, n_regions=n_regions), {}
+    return cut_tree(tree or _grow(working, mask, graph), n_regions), {}
 
 
 def _palette(
@@ -256,7 +289,7 @@ def _palette(
 
 
 METHODS: dict[str, Method] = {
-    "spectral": Method(graph=_similarities, cluster=_cut, threaded=True),
-    "ward": Method(graph=_grid, cluster=_merge, threaded=False),
-    "kmeans": Method(graph=None, cluster=_palette, threaded=True),
+    "spectral": Method(graph=_similarities, cluster=_cut, grow=None, threaded=True),
+    "ward": Method(graph=_grid, cluster=_merge, grow=_grow, threaded=False),
+    "kmeans": Method(graph=None, cluster=_palette, grow=None, threaded=True),
 }

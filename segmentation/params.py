@@ -104,6 +104,8 @@ class KMeans(Params):
 # A form in the Prefect UI opens at the first model with most of a value's keys: Ward's are all among Spectral's.
 MethodParams = Annotated[Ward | KMeans | Spectral, Field(discriminator="method")]
 METHODS: dict[str, type[Params]] = {"spectral": Spectral, "ward": Ward, "kmeans": KMeans}
+#: The parameter that says how many regions, or colours, there are to be.
+REGIONS_FIELDS = {"spectral": "n_regions", "ward": "n_regions", "kmeans": "n_clusters"}
 
 
 class Recipe(Params):
@@ -119,6 +121,17 @@ class Recipe(Params):
         "watershed", description="How borders come back to the original resolution: along edges, or as blocks."
     )
     seed: int = Field(42, ge=0, lt=2**32, description="Seed of everything random.")
+
+    def with_regions(self, n_regions: int) -> "Recipe":
+        """Return the same recipe for another number of regions, or of colours.
+
+        Examples
+        --------
+        >>> Recipe(method=KMeans()).with_regions(12).method.n_clusters
+        12
+        """
+        field = REGIONS_FIELDS[self.method.method]
+        return self.model_copy(update={"method": self.method.model_copy(update={field: n_regions})})
 
     def canonical(self) -> str:
         """Return the recipe as JSON with sorted keys: equal recipes give equal text."""

@@ -125,13 +125,25 @@ def label_key(digest: str, mask_digest: str, recipe: Recipe) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def label_for(label: str, n_regions: int) -> str:
+    """Name the label maps of one of several numbers of regions; 0 is the only one.
+
+    Examples
+    --------
+    >>> label_for("ward", 8), label_for("ward", 0)
+    ('ward-8', 'ward')
+    """
+    return f"{label}-{n_regions}" if n_regions else label
+
+
 @dataclass(frozen=True)
 class Work:
-    """An image to compute, and what is known of it."""
+    """An image to compute in one way, and what is known of it."""
 
     ref: ImageRef
     previous: Record | None = None  # its last record under this label
     header: Header | None = None
+    regions: int = 0  # their number in a run that asks for several; 0 is what the recipe says
 
 
 def decide(
@@ -239,7 +251,8 @@ def make_batches(
     Notes
     -----
     A batch holds what all its images keep plus the peak of the largest; images are computed one at a time. It
-    ends after about ten megapixels: enough work that orchestration does not count, little enough to lose.
+    ends after about ten megapixels: enough work that orchestration does not count, little enough to lose. What is
+    computed of one image stays together where it can: it is then read and merged once.
     """
     pending: list[Work] = []
     kept = peak = pixels = number = 0
@@ -249,7 +262,8 @@ def make_batches(
             yield work, _too_large(cost, limit_bytes)
             continue
         over = kept + cost.kept + max(peak, cost.peak - cost.kept) > limit_bytes
-        if pending and (over or len(pending) >= max_images or pixels >= _BATCH_PIXELS):
+        full = len(pending) >= max_images or pixels >= _BATCH_PIXELS
+        if pending and (over or (full and work.ref != pending[-1].ref)):
             yield Batch(f"{number:05d}", tuple(pending))
             pending, kept, peak, pixels, number = [], 0, 0, 0, number + 1
         pending.append(work)

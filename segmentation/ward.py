@@ -63,13 +63,7 @@ def ward(features: Floats, connectivity: csr_array, *, n_regions: int = 27) -> N
     >>> ward(np.array([[0.0], [1.0], [8.0], [9.0]]), grid_connectivity((1, 4)), n_regions=2)
     array([0, 0, 1, 1])
     """
-    if n_regions < 1:
-        raise ParameterError(f"n_regions must be >= 1, got {n_regions}")
-    if n_regions > len(features):
-        raise ImageError(
-            f"{n_regions} regions are more than the {len(features)} pixels of the working grid; "
-            "ask for fewer, or use a larger scale"
-        )
+    _check_number(n_regions, len(features))
     return cut_tree(merge_tree(features, connectivity), n_regions)
 
 
@@ -129,7 +123,7 @@ def cut_tree(tree: MergeTree, n_regions: int) -> NodeLabels:
     tree : MergeTree
         From `merge_tree`; one tree serves every number of regions.
     n_regions : int
-        Number of regions, in [1, P].
+        Number of regions, >= 1.
 
     Returns
     -------
@@ -138,8 +132,10 @@ def cut_tree(tree: MergeTree, n_regions: int) -> NodeLabels:
 
     Raises
     ------
+    ImageError
+        If `n_regions` is larger than P.
     ParameterError
-        `n_regions` is out of range.
+        If `n_regions` is below 1.
 
     Notes
     -----
@@ -153,8 +149,16 @@ def cut_tree(tree: MergeTree, n_regions: int) -> NodeLabels:
     """
     from segmentation.kernels.ward import cut_merges
 
-    if not 1 <= n_regions <= tree.n_leaves:
-        raise ParameterError(f"n_regions must be in [1, {tree.n_leaves}], got {n_regions}")
-
+    _check_number(n_regions, tree.n_leaves)
     labels: NodeLabels = cut_merges(tree.children, tree.n_leaves, min(tree.n_leaves - n_regions, len(tree.children)))
     return labels
+
+
+def _check_number(n_regions: int, n_pixels: int) -> None:
+    if n_regions < 1:
+        raise ParameterError(f"n_regions must be >= 1, got {n_regions}")
+    if n_regions > n_pixels:
+        raise ImageError(
+            f"{n_regions} regions are more than the {n_pixels} pixels of the working grid; "
+            "ask for fewer, or use a larger scale"
+        )

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from segmentation.arrays import Bools, Image, Labels
-from segmentation.cluster import build_graph, cluster
+from segmentation.cluster import build_graph, cluster, grow_tree
 from segmentation.contours import encode_picture, render_contours
 from segmentation.errors import ImageError, ParameterError
 from segmentation.io.files import sync_all
@@ -25,7 +25,7 @@ from segmentation.io.records import commit_batch, shard_of
 from segmentation.io.store import Entry, Pixels, make_preview, write_entry
 from segmentation.params import Recipe
 from segmentation.pipeline import Working, finish, prepare
-from segmentation.planning import Record, State, Work, label_key
+from segmentation.planning import Record, State, Work, label_for, label_key
 from segmentation.prepare import check_image
 from segmentation.regions import region_table
 
@@ -42,6 +42,14 @@ class Job:
     recipe: Recipe
     pixels: Pixels = "preview"
 
+    def label_of(self, work: Work) -> str:
+        """Name the label maps of a work."""
+        return label_for(self.label, work.regions)
+
+    def recipe_of(self, work: Work) -> Recipe:
+        """Say how a work is computed."""
+        return self.recipe.with_regions(work.regions) if work.regions else self.recipe
+
 
 @dataclass(frozen=True)
 class Item:
@@ -57,6 +65,7 @@ class Item:
     mask: Bools | None = None
     working: Working | None = None
     graph: Any = None
+    tree: Any = None
     labels: Labels | None = None
     scores: dict[str, float] = field(default_factory=dict)
     picture: bytes = b""
@@ -70,24 +79,26 @@ class Item:
 
 def load_items(works: Sequence[Work], job: Job) -> list[Item]:
     """Read the bytes once, hash them, decode them."""
-    items = [Item(work, key=label_key("", "", job.recipe)) for work in works]
-    items = _each("load", items, lambda item: _read(item, job.recipe))
-    return _each("load", items, _decode)
+    items = [Item(work, key=label_key("", "", job.recipe_of(work))) for work in works]
+    items = _once_an_image("load", items, _read, ("data", "mask_data", "digest", "mask_digest"))
+    items = _each("load", items, lambda item: _recognise(item, job.recipe_of(item.work)))
+    return _once_an_image("load", items, _decode, ("image", "mask", "shape", "data", "mask_data"))
 
 
 def prepare_items(items: Sequence[Item], job: Job) -> list[Item]:
     """Smooth and rescale."""
-    return _each("smooth_and_rescale", items, lambda item: _prepare(item, job.recipe))
+    return _once_an_image("smooth_and_rescale", items, lambda item: _prepare(item, job.recipe), ("working",))
 
 
 def graph_items(items: Sequence[Item], job: Job) -> list[Item]:
     """Build the graph that the method works on, if it works on one."""
-    return _each("build_graph", items, lambda item: _graph(item, job.recipe))
+    return _once_an_image("build_graph", items, lambda item: _graph(item, job.recipe), ("graph",))
 
 
 def cluster_items(items: Sequence[Item], job: Job) -> list[Item]:
     """Cluster on the working grid and bring the labels to the original resolution."""
-    return _each("cluster", items, lambda item: _cluster(item, job.recipe))
+    items = _once_an_image("cluster", items, lambda item: _grow(item, job.recipe), ("tree",))
+    return _each("cluster", items, lambda item: _cluster(item, job.recipe_of(item.work)))
 
 
 def contour_items(items: Sequence[Item], job: Job) -> list[Item]:
@@ -116,6 +127,27 @@ def _each(step: str, items: Sequence[Item], do: Callable[[Item], Item]) -> list[
     return [item if item.state is not None else _attempt(step, item, do) for item in items]
 
 
+def _once_an_image(step: str, items: Sequence[Item], do: Callable[[Item], Item], found: Sequence[str]) -> list[Item]:
+    """Do a step to the first of the items that are about one image, and hand what it found on to the others."""
+    done: list[Item] = []
+    first: Item | None = None
+    for item in items:
+        if item.state is not None:
+            done.append(item)
+        elif first is not None and first.work.ref == item.work.ref:
+            done.append(_like(item, first, step, found))
+        else:
+            first = _attempt(step, item, do)
+            done.append(first)
+    return done
+
+
+def _like(item: Item, first: Item, step: str, found: Sequence[str]) -> Item:
+    item = replace(item, **{name: getattr(first, name) for name in found})
+    item = replace(item, seconds={**item.seconds, step: item.seconds.get(step, 0.0)})
+    return item if first.state is None else _ended(item, first.state, step, first.reason)
+
+
 def _attempt(step: str, item: Item, do: Callable[[Item], Item]) -> Item:
     """Do a step to one image; whatever goes wrong ends this image only."""
     started = time.perf_counter()
@@ -135,7 +167,7 @@ def _ended(item: Item, state: State, step: str, reason: str) -> Item:
     return replace(light, seconds=item.seconds, state=state, step=step, reason=" ".join(reason.split()))
 
 
-def _read(item: Item, recipe: Recipe) -> Item:
+def _read(item: Item) -> Item:
     ref = item.work.ref
     if ref.problem:
         raise ImageError(ref.problem)
@@ -143,10 +175,13 @@ def _read(item: Item, recipe: Recipe) -> Item:
     mask_data = read_bytes(ref.mask_path) if ref.mask_path else b""
     digest = hashlib.sha256(data).hexdigest()
     mask_digest = hashlib.sha256(mask_data).hexdigest() if ref.mask_path else ""
-    key = label_key(digest, mask_digest, recipe)
-    item = replace(item, data=data, mask_data=mask_data, digest=digest, mask_digest=mask_digest, key=key)
+    return replace(item, data=data, mask_data=mask_data, digest=digest, mask_digest=mask_digest)
+
+
+def _recognise(item: Item, recipe: Recipe) -> Item:
+    item = replace(item, key=label_key(item.digest, item.mask_digest, recipe))
     previous = item.work.previous
-    if previous is not None and previous.state is State.SEGMENTED and previous.key == key:
+    if previous is not None and previous.state is State.SEGMENTED and previous.key == item.key:
         return _ended(item, State.SEGMENTED, "load", "")  # touched, not changed
     return item
 
@@ -169,11 +204,18 @@ def _graph(item: Item, recipe: Recipe) -> Item:
     return replace(item, graph=build_graph(item.working.image, item.working.mask, recipe.method))
 
 
+def _grow(item: Item, recipe: Recipe) -> Item:
+    assert item.working is not None
+    return replace(item, tree=grow_tree(item.working.image, item.working.mask, item.graph, recipe.method))
+
+
 def _cluster(item: Item, recipe: Recipe) -> Item:
     assert item.working is not None
     assert item.image is not None
-    labels, scores = cluster(item.working.image, item.working.mask, item.graph, recipe.method, seed=recipe.seed)
-    return replace(item, graph=None, labels=finish(labels, item.image, recipe, item.mask), scores=scores)
+    working = item.working
+    labels, scores = cluster(working.image, working.mask, item.graph, recipe.method, recipe.seed, tree=item.tree)
+    labels = finish(labels, item.image, recipe, item.mask)
+    return replace(item, graph=None, tree=None, labels=labels, scores=scores)
 
 
 def _contours(item: Item) -> Item:
@@ -206,9 +248,9 @@ def _entry(item: Item, job: Job, areas: dict[int, int]) -> Entry:
         source=ref.display_name,
         digest=item.digest,
         source_bytes=ref.size,
-        label=job.label,
+        label=job.label_of(item.work),
         key=item.key,
-        recipe=job.recipe,
+        recipe=job.recipe_of(item.work),
         labels=item.labels,
         areas=areas,
         scores=item.scores,
@@ -224,7 +266,7 @@ def _record(item: Item, job: Job, batch: str) -> Record:
     height, width, channels = item.shape
     return Record(
         ref=item.work.ref,
-        label=job.label,
+        label=job.label_of(item.work),
         state=item.state or State.SEGMENTED,
         key=item.key,
         digest=item.digest,
@@ -250,7 +292,8 @@ def _record_without_labels(item: Item, job: Job, batch: str) -> Record:
 
 def _region_rows(item: Item, job: Job, table: dict[str, Any]) -> pa.Table:
     ref = item.work.ref
-    names = {"shard": shard_of(ref.id), "source": ref.display_name, "id": ref.id, "label": job.label, "key": item.key}
+    label = job.label_of(item.work)
+    names = {"shard": shard_of(ref.id), "source": ref.display_name, "id": ref.id, "label": label, "key": item.key}
     columns = {"region" if name == "label" else name: values for name, values in table.items()}
     repeated = {name: pa.array([value] * len(table["label"]), pa.string()) for name, value in names.items()}
     return pa.table({**repeated, **{name: pa.array(values) for name, values in columns.items()}})

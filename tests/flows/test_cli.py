@@ -30,7 +30,8 @@ def run_arguments(source, root, scheduler, *more):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--regions", "0"], r"method.n_regions: input should be greater than or equal to 1, got 0"),
+        (["--regions", "0"], r"--regions: got '0'; different numbers, each >= 1, are expected"),
+        (["--regions", "8,8"], r"--regions: got '8,8'; different numbers, each >= 1, are expected"),
         (["--sigma", "-1"], r"sigma: input should be greater than or equal to 0, got -1.0"),
         (["--sigma", "nan"], r"sigma: input should be .*got nan"),
         (["--scale", "0"], r"scale: input should be greater than 0, got 0.0"),
@@ -39,7 +40,7 @@ def run_arguments(source, root, scheduler, *more):
         (["--set", "beta"], r"--set: got 'beta'; NAME=VALUE is expected"),
         (["--set", "betta=3"], r"method.betta: no such parameter; did you mean 'beta'\?"),
         (["--method", "wards"], r"wards"),
-        (["--regions", "four"], r"four"),
+        (["--regions", "four"], r"--regions: got 'four'; a number, or several as 8,16,32, is expected"),
         (["--mask", "absent"], r"--mask: absent does not exist"),
         (["--label", "../x"], r"--label: got '../x'; letters, digits"),
         (["--workers", "-2"], r"workers: input should be greater than or equal to 0, got -2"),
@@ -194,6 +195,7 @@ def test_an_interrupt_ends_with_code_130_and_the_next_run_goes_on(archive, tmp_p
         Image.effect_noise((200, 200), 50 + number).save(archive / f"noise-{number:02d}.png")
     root = tmp_path / "out"
     arguments = ["run", str(archive), str(root), "--method", "spectral", "--regions", "12", "--scale", "0.5"]
+    arguments += ["--set", "eigen_solver=arpack"]
     arguments += ["--workers", "1"]
     environment = {**os.environ, "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300"}
     process = subprocess.Popen(

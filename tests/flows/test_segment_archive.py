@@ -85,6 +85,19 @@ def test_other_methods_become_siblings_of_the_first(segmented, one):
     assert verify_store(root)[1] == []
 
 
+def test_several_numbers_of_regions_give_label_maps_of_their_own(archive, tmp_path, one):
+    root = tmp_path / "several"
+    report = segment_archive(str(archive), str(root), WARD, regions=(2, 5), settings=one)
+    assert (report.listed, report.unit, report.labels) == (12, "label map", ["ward-2", "ward-5"])
+    assert states(report) == {"segmented": 10, "rejected": 2, "failed": 0}
+    report = segment_archive(str(archive), str(root), WARD, regions=(2, 3, 5), settings=one)
+    assert (report.planned["new"], report.planned["unchanged"], report.computed) == (6, 12, 6)
+    (image,) = (ref for ref in list_images(archive) if ref.name == "grey.png")
+    counts = {number: read_labels(root, image.id, f"ward-{number}").max() for number in (2, 3, 5)}
+    assert counts == {2: 2, 3: 3, 5: 5}
+    assert verify_store(root)[1] == []
+
+
 def test_only_what_is_new_or_changed_is_computed(segmented, one):
     from PIL import Image
 

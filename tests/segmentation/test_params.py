@@ -10,7 +10,7 @@ def keywords(function):
     return {
         name: parameter
         for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in {"mask", "seed"}
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in {"mask", "seed", "tree"}
     }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from segmentation import Recipe, Spectral, Ward, segment
+from segmentation.cluster import grow_tree
 from segmentation.io.images import decode
 from segmentation.io.records import read_records, read_table
 from segmentation.io.sources import list_images
@@ -91,6 +92,35 @@ def test_a_touched_file_is_not_computed_again(works, job):
     again = store_items(items, replace(job, run="000002-x"), "00000")
     assert {record.ref.mtime_ns for record in again} == {1}
     assert {record.run for record in again} == {"000001-x"}
+
+
+def test_several_numbers_of_regions_are_cuts_of_one_tree(works, job, monkeypatch):
+    grown, read = [], []
+    monkeypatch.setattr("tasks.items.grow_tree", lambda *given: grown.append(given) or grow_tree(*given))
+    monkeypatch.setattr("tasks.items.read_bytes", lambda path: read.append(path) or Path(path).read_bytes())
+    asked = [replace(work, regions=number) for work in works for number in (2, 5, 3)]
+    records, root = run_chain(asked, job)
+    segmented = [record for record in records if record.state is State.SEGMENTED]
+    assert len(records) == 3 * len(works)
+    assert len(read) == len(works)
+    assert len(grown) == len(segmented) / 3
+    for record in segmented:
+        number = int(record.label.removeprefix("ward-"))
+        path = next(work.ref.path for work in works if work.ref.id == record.ref.id)
+        expected = segment(decode(Path(path).read_bytes()), RECIPE.with_regions(number))
+        np.testing.assert_array_equal(read_labels(root, record.ref.id, record.label), expected.labels)
+        assert record.key == label_key(record.digest, "", RECIPE.with_regions(number))
+    refused = [record for record in records if record.state is State.REJECTED]
+    assert {record.label for record in refused} == {"ward-2", "ward-5", "ward-3"}
+    assert len({(record.reason, record.step, record.digest) for record in refused}) == 1
+
+
+def test_one_number_of_regions_may_fail_where_another_does_not(works, job):
+    asked = [replace(work, regions=number) for work in works[1:2] for number in (10**6, 2)]
+    too_many, enough = run_chain(asked, job)[0]
+    assert (too_many.state, too_many.step) == (State.REJECTED, "cluster")
+    assert "1000000 regions are more than" in too_many.reason
+    assert enough.state is State.SEGMENTED
 
 
 def test_attempts_are_counted_for_failures_only(works, job, archive):
