@@ -13,8 +13,8 @@ from segmentation.errors import ImageError, ParameterError
 
 #: Squares of larger values overflow once summed over an image, so these count as infinite.
 LARGEST_VALUE = 1e100
-# Lines of an image that are smoothed at a time, as floats: more of them leave a processor's cache.
-_BAND_BYTES = 2**20
+# How much of an image, as floats, is smoothed at a time: more leaves a processor's cache, and costs new memory.
+_BAND_BYTES = 2**18
 
 
 def check_image(image: Image, mask: NDArray[np.generic] | None = None) -> tuple[Image, Bools | None]:
@@ -231,6 +231,9 @@ def smooth_and_rescale(image: Image, sigma: float, scale: float) -> Floats:
         wanted, before, after = rows.needed(band)
         lines = _smooth_lines(image, wanted, weights)
         lowest, highest = np.fmin(lowest, lines.min()), np.fmax(highest, lines.max())
+        if scale == 1:
+            working[band] = lines.reshape(working[band].shape)
+            continue
         sample_lines(
             lines, before, after, rows.parts[band], columns.before, columns.after, columns.parts, working[band]
         )

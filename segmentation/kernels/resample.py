@@ -131,7 +131,12 @@ def _round(values: Floats, rounding: int) -> None:
 
 @compiled
 def _pad(values: Floats, columns: Ints, n_channels: int, padded: Floats) -> None:
-    for place in range(len(columns)):
+    middle = (len(padded) - len(values)) // 2
+    for i in range(len(values)):
+        padded[middle + i] = values[i]
+    radius = middle // n_channels
+    for i in range(2 * radius):
+        place = i if i < radius else len(columns) + i - 2 * radius
         for channel in range(n_channels):
             padded[place * n_channels + channel] = values[columns[place] * n_channels + channel]
 
