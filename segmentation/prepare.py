@@ -74,9 +74,10 @@ def _check_mask(mask: NDArray[np.generic], shape: tuple[int, ...]) -> Bools:
 def _finite(image: Image, mask: Bools | None) -> Image:
     """Set unusable pixels to 0 where they are masked; refuse them elsewhere."""
     largest = min(LARGEST_VALUE, float(np.finfo(image.dtype).max))
-    usable = np.abs(image) <= largest  # False for NaN too
-    if usable.all():
+    # Nearly every image passes, so this must be cheap. Both are NaN if any pixel is, and no comparison with NaN holds.
+    if -largest <= float(image.min()) and float(image.max()) <= largest:
         return image
+    usable = np.abs(image) <= largest
     wrong = ~usable if image.ndim == 2 else ~usable.all(axis=2)
     if mask is not None:
         wrong &= mask
@@ -298,6 +299,7 @@ def _smooth_lines(image: Image, wanted: Ints, weights: Floats) -> Floats:
     smoothed: Floats = smooth_lines(lines, places, columns, weights, rounding)
     if is_integer:
         smoothed *= 1.0 / np.iinfo(image.dtype).max
+    if image.dtype.kind == "i":  # the smallest is farther from 0 than the largest
         np.maximum(smoothed, -1.0, out=smoothed)
     return smoothed
 
