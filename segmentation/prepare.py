@@ -226,19 +226,20 @@ def smooth_and_rescale(image: Image, sigma: float, scale: float) -> Floats:
 
     weights = _gaussian_weights(sigma)
     rows, columns = _Samples.along(image.shape[0], scale), _Samples.along(image.shape[1], scale)
-    working = np.empty((len(rows.before), len(columns.before), math.prod(image.shape[2:])))
+    wanted, before, after = rows.between()
+    working = np.empty((len(before), len(columns.before), math.prod(image.shape[2:])))
     lowest, highest = np.inf, -np.inf
-    for band in _bands(len(rows.before), image, scale, len(weights) - 1):
-        wanted, before, after = rows.needed(band)
-        lines = _smooth_lines(image, wanted, weights)
-        lowest, highest = np.fmin(lowest, lines.min()), np.fmax(highest, lines.max())
+    for band in _bands(image, scale, len(before), len(weights) - 1):
+        first, last = before[band][0], after[band][-1]
+        lines = _smooth_lines(image, wanted[first : last + 1], weights)
+        lowest = np.fmin(lowest, np.fmin.reduce(lines, axis=None))
+        highest = np.fmax(highest, np.fmax.reduce(lines, axis=None))
         if scale == 1:
             working[band] = lines.reshape(working[band].shape)
-            continue
-        sample_lines(
-            lines, before, after, rows.parts[band], columns.before, columns.after, columns.parts, working[band]
-        )
-    # A weighted mean may come out a bit above all that it is the mean of.
+        else:
+            ends = before[band] - first, after[band] - first, rows.parts[band]
+            sample_lines(lines, *ends, columns.before, columns.after, columns.parts, working[band])
+    # Weights that add up to a bit more than 1 would make white brighter than white.
     return np.clip(working, lowest, highest, out=working).reshape(*working.shape[:2], *image.shape[2:])
 
 
@@ -259,9 +260,9 @@ class _Samples:
         parts = places - before
         return cls(before, before + (parts > 0), parts)
 
-    def needed(self, band: slice) -> tuple[Ints, Ints, Ints]:
-        """Return which pixels some samples lie between, and the places of `before` and `after` among those."""
-        both = np.stack([self.before[band], self.after[band]])
+    def between(self) -> tuple[Ints, Ints, Ints]:
+        """Return which pixels the samples lie between, in order, and the places of `before` and `after` in these."""
+        both = np.stack([self.before, self.after])
         pixels, places = np.unique(both, return_inverse=True)
         before, after = places.reshape(both.shape)
         return pixels, before, after
@@ -278,12 +279,13 @@ def _gaussian_weights(sigma: float) -> Floats:
     return np.ascontiguousarray(weights[radius:][::-1])
 
 
-def _bands(n_samples: int, image: Image, scale: float, radius: int) -> Iterator[slice]:
-    """Divide the working grid into bands of rows whose lines of the image fit into a processor's cache."""
+def _bands(image: Image, scale: float, n_rows: int, radius: int) -> Iterator[slice]:
+    """Divide the rows of the working grid into bands whose lines of the image fit into a processor's cache."""
     line_bytes = 8 * image.size // image.shape[0]
-    lines = max(4 * radius, _BAND_BYTES // line_bytes)
-    height = max(1, int(lines * scale))
-    return (slice(start, start + height) for start in range(0, n_samples, height))
+    # The lines beyond a band's ends are converted for its neighbours too: they must not be most of it.
+    n_lines = max(4 * radius, _BAND_BYTES // line_bytes)
+    height = max(1, int(n_lines / min(1 / scale, 2 * radius + 2)))
+    return (slice(start, start + height) for start in range(0, n_rows, height))
 
 
 def _smooth_lines(image: Image, wanted: Ints, weights: Floats) -> Floats:
