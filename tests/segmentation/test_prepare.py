@@ -39,6 +39,14 @@ def test_nan_and_infinite_pixels_are_counted_once_each():
         check_image(image)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 2e100, -2e100])
+def test_one_unusable_pixel_among_many_is_found(value):
+    image = np.ones((40, 50, 3))
+    image[17, 31, 2] = value
+    with pytest.raises(ImageError, match="1 pixel is NaN or infinite"):
+        check_image(image)
+
+
 def test_one_nan_pixel_is_spoken_of_in_the_singular():
     with pytest.raises(ImageError, match="1 pixel is NaN or infinite; mask it first"):
         check_image(np.array([[0.0, np.nan]]))
@@ -216,9 +224,29 @@ def test_the_coins_and_a_photograph_are_prepared_in_one_pass_to_the_same_bits():
             np.testing.assert_array_equal(smooth_and_rescale(image, 2, scale), rescale(smooth(image, 2), scale))
 
 
-def test_saturated_pixels_stay_within_the_range():
-    white = np.full((31, 47), 65535, np.uint16)
-    assert smooth_and_rescale(white, 0, 0.37).max() == 1
+@pytest.mark.parametrize("scale", [0.75, 0.66])
+def test_white_does_not_become_brighter_than_white(scale):
+    for size in range(2, 40):
+        assert smooth_and_rescale(np.full((size, size), 255, np.uint8), 0, scale).max() == 1
+
+
+def test_a_pixel_that_is_no_number_spoils_none_beyond_its_reach():
+    image = np.random.default_rng(0).random((80, 90))
+    image[10, 10] = np.nan
+    spoilt, expected = smooth_and_rescale(image, 1, 0.5), rescale(smooth(image, 1), 0.5)
+    assert np.isnan(spoilt).any()
+    np.testing.assert_allclose(spoilt[10:], expected[10:], rtol=1e-12)
+
+
+def test_the_loops_are_compiled_once_for_all_images():
+    from segmentation.kernels.resample import sample_lines, smooth_lines
+
+    for dtype in DTYPES:
+        for image in (np.zeros((9, 7), dtype), np.zeros((9, 7, 3), dtype)[::-1]):
+            for writeable in (True, False):
+                image.flags.writeable = writeable
+                smooth_and_rescale(image, 1, 0.5)
+    assert len(smooth_lines.signatures) == len(sample_lines.signatures) == 1
 
 
 @pytest.mark.parametrize("image", [np.zeros((2, 2)), np.zeros((2, 2), np.int64)])

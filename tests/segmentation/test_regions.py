@@ -146,6 +146,13 @@ def test_means_are_the_same_whatever_type_and_layout_the_image_has(dtype):
         np.testing.assert_allclose(table[name], expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_sums_of_32_bit_pixels_do_not_round_to_32_bits(channels):
+    image = np.full((100, 1000, *channels), 0.1, np.float32)
+    table = region_table(np.ones((100, 1000), int), image)
+    np.testing.assert_allclose(table["mean_intensity"], [float(np.float32(0.1))], rtol=1e-11)
+
+
 def test_negative_labels_are_refused():
     with pytest.raises(ParameterError, match="labels must be >= 0, got -3"):
         region_table(np.array([[1, -3]]))
