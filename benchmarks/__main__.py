@@ -5,13 +5,14 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import memory, ncut, orchestration, pictures, reference_cases, scale, ward
+from benchmarks import chain, memory, ncut, orchestration, pictures, reference_cases, scale, ward
 from benchmarks.measure import markdown, versions
 
 BENCHMARKS = {
     "reference_cases": reference_cases,
     "ncut": ncut,
     "ward": ward,
+    "chain": chain,
     "pictures": pictures,
     "memory": memory,
     "orchestration": orchestration,

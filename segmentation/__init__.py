@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from segmentation.params import KMeans, Recipe, Spectral, Ward, parse_recipe
     from segmentation.pipeline import DEFAULT_RECIPE, Segmentation, segment
     from segmentation.polygons import region_polygons
-    from segmentation.prepare import rescale, smooth
+    from segmentation.prepare import rescale, smooth, smooth_and_rescale
     from segmentation.regions import region_table
     from segmentation.spectral import normalized_cut, spectral_embedding
 
@@ -52,6 +52,7 @@ __all__ = [
     "same_partition",
     "segment",
     "smooth",
+    "smooth_and_rescale",
     "spectral_embedding",
     "upscale_labels",
 ]
@@ -66,7 +67,7 @@ _MODULES = {
     "params": ("KMeans", "Recipe", "Spectral", "Ward", "parse_recipe"),
     "pipeline": ("DEFAULT_RECIPE", "Segmentation", "segment"),
     "polygons": ("region_polygons",),
-    "prepare": ("rescale", "smooth"),
+    "prepare": ("rescale", "smooth", "smooth_and_rescale"),
     "regions": ("region_table",),
     "spectral": ("normalized_cut", "spectral_embedding"),
 }

@@ -7,7 +7,7 @@ from segmentation.cluster import build_graph, cluster
 from segmentation.errors import ImageError
 from segmentation.labels import merge_small_regions, relabel_sequential, upscale_labels
 from segmentation.params import Recipe
-from segmentation.prepare import check_image, rescale, rescale_mask, smooth
+from segmentation.prepare import check_image, rescale_mask, smooth_and_rescale
 
 #: The parameters of scikit-learn's example on the Greek coins.
 DEFAULT_RECIPE = Recipe()
@@ -119,7 +119,7 @@ def prepare(image: Image, recipe: Recipe, mask: Bools | None = None) -> Working:
     (5, 10)
     """
     image, mask = check_image(image, mask)
-    working = rescale(smooth(image, recipe.sigma), recipe.scale)
+    working = smooth_and_rescale(image, recipe.sigma, recipe.scale)
     if mask is None:
         return Working(working, None)
     working_mask = rescale_mask(mask, (working.shape[0], working.shape[1]))

@@ -1,6 +1,5 @@
 """The region table: what can be said about each region in one row of numbers."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,15 @@ RegionTable = dict[str, NDArray[Any]]
 
 _BOX_COLUMNS = ("bbox_row_min", "bbox_col_min", "bbox_row_max", "bbox_col_max")
 _MEAN_COLUMNS = ("mean_intensity", "mean_red", "mean_green", "mean_blue")
-# How much of the perimeter a border pixel stands for, by
-# 1 + 2 * (border pixels of its region beside it) + 10 * (those diagonal to it): Benkrid & Crookes.
-_PERIMETER_WEIGHTS = np.zeros(50)
-_PERIMETER_WEIGHTS[[5, 7, 15, 17, 25, 27]] = 1
-_PERIMETER_WEIGHTS[[21, 33]] = np.sqrt(2)
-_PERIMETER_WEIGHTS[[13, 23]] = (1 + np.sqrt(2)) / 2
-_BESIDE = ((-1, 0), (1, 0), (0, -1), (0, 1))
-_DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+# Which kind of border pixel it is, by 1 + 2 * (border pixels of its region beside it) + 10 * (those diagonal to it),
+# and how much of the perimeter each kind stands for: Benkrid & Crookes.
+_BORDER_KINDS = np.zeros(50, np.uint8)
+_BORDER_KINDS[[5, 7, 15, 17, 25, 27]] = 1
+_BORDER_KINDS[[21, 33]] = 2
+_BORDER_KINDS[[13, 23]] = 3
+_BORDER_LENGTHS = np.array([0, 1, np.sqrt(2), (1 + np.sqrt(2)) / 2])
+# Other images are converted to the last of these: loops are compiled for each.
+_SUMMED_AS_THEY_ARE = ("uint8", "uint16", "float32", "float64")
 
 
 def region_table(labels: Labels, image: Image | None = None) -> RegionTable:
@@ -49,7 +49,7 @@ def region_table(labels: Labels, image: Image | None = None) -> RegionTable:
     Raises
     ------
     ParameterError
-        If image and labels differ in shape.
+        If image and labels differ in shape, or a label is negative.
 
     Notes
     -----
@@ -74,97 +74,81 @@ def region_table(labels: Labels, image: Image | None = None) -> RegionTable:
             f"an image of shape (M, N) or (M, N, 3) and labels of shape (M, N) are expected, "
             f"got {image.shape} and {labels.shape}"
         )
-    runs = _row_runs(labels)
-    area = _totals(runs, runs.length)
-    present = np.flatnonzero(area[1:]) + 1
-    bounds = _bounding_boxes(runs)
-    moments = _moments(runs, bounds)[:, present]
-    n_pixels = area[present]
-    centroid = moments[:2] / n_pixels + bounds[:2, present]
+    labels = _compact(labels)
+    bounds, sums, borders = _measure(labels)
+    present = np.flatnonzero(sums[:, 0])
+    bounds, sums, borders = bounds[present], sums[present], borders[present]
+    moments = _moments(sums, bounds)
+    n_pixels = sums[:, 0].astype(np.float64)
     means = np.full((4, len(present)), np.nan)
-    if image is not None:
-        means = _channel_sums(runs, image)[:, present] / n_pixels
+    if image is not None and len(present):
+        means = _channel_sums(labels, image)[:, present] / n_pixels
     return {
         "label": present,
-        "area": n_pixels.astype(np.int64),
-        "centroid_row": centroid[0],
-        "centroid_col": centroid[1],
-        **dict(zip(_BOX_COLUMNS, bounds[:, present], strict=True)),
+        "area": sums[:, 0].copy(),
+        "centroid_row": moments[0] / n_pixels + bounds[:, 0],
+        "centroid_col": moments[1] / n_pixels + bounds[:, 1],
+        **dict(zip(_BOX_COLUMNS, bounds.T.copy(), strict=True)),
         **dict(zip(_MEAN_COLUMNS, means, strict=True)),
-        "perimeter": _perimeters(labels, runs.n_slots)[present],
+        "perimeter": borders @ _BORDER_LENGTHS,
         "eccentricity": _eccentricities(n_pixels, moments),
     }
 
 
-@dataclass(frozen=True)
-class _Runs:
-    """Longest stretches of one label along rows: a few per region and row stand for all its pixels."""
-
-    pixel: Ints  # flat index of the first pixel
-    label: Ints
-    row: Ints
-    column: Ints
-    length: Ints
-    n_slots: int  # highest label + 1
+def _compact(labels: Labels) -> Labels:
+    """Return the labels as one of two types: the loops are compiled for each."""
+    if labels.min(initial=0) < 0:
+        raise ParameterError(f"labels must be >= 0, got {labels.min()}")
+    smallest = np.uint16 if labels.max(initial=0) < 2**16 else np.uint32
+    return _read_only(np.ascontiguousarray(labels, dtype=smallest))
 
 
-def _row_runs(labels: Labels) -> _Runs:
-    starts = np.ones(labels.shape, np.bool_)
-    starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
-    pixel = np.flatnonzero(starts)
-    row, column = np.divmod(pixel, max(1, labels.shape[1]))
-    return _Runs(
-        pixel=pixel,
-        label=labels.reshape(-1)[pixel].astype(np.intp),
-        row=row,
-        column=column,
-        length=np.diff(pixel, append=labels.size),
-        n_slots=int(labels.max(initial=0)) + 1,
-    )
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a view that cannot be written to, because compiled loops are made anew for arrays that can."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
-def _totals(runs: _Runs, values: NDArray[Any]) -> Floats:
-    return np.bincount(runs.label, weights=values, minlength=runs.n_slots).astype(np.float64, copy=False)
+def _measure(labels: Labels) -> tuple[Ints, Ints, Ints]:
+    """Return bounds, sums and border pixels per label, see `segmentation.kernels.regions.measure_regions`."""
+    if labels.size == 0:  # the columns are asked for where nothing is to be measured
+        return np.zeros((1, 4), np.int64), np.zeros((1, 6), np.int64), np.zeros((1, 4), np.int64)
+    from segmentation.kernels.regions import measure_regions
+
+    measured: tuple[Ints, Ints, Ints] = measure_regions(labels, int(labels.max()) + 1, _BORDER_KINDS)
+    return measured
 
 
-def _bounding_boxes(runs: _Runs) -> Ints:
-    """Return row and column minima, then maxima (exclusive), shape (4, n_slots)."""
-    bounds = np.zeros((4, runs.n_slots), np.int64)
-    bounds[:2] = np.iinfo(np.int64).max
-    np.minimum.at(bounds[0], runs.label, runs.row)
-    np.minimum.at(bounds[1], runs.label, runs.column)
-    np.maximum.at(bounds[2], runs.label, runs.row + 1)
-    np.maximum.at(bounds[3], runs.label, runs.column + runs.length)
-    return bounds
-
-
-def _moments(runs: _Runs, bounds: Ints) -> Floats:
-    """Return the sums of y, x, yy, xx, yx per label, shape (5, n_slots), from the corner of its bounding box.
+def _moments(sums: Ints, bounds: Ints) -> Floats:
+    """Return the sums of y, x, yy, xx, yx per region, shape (5, K), from the corner of its bounding box.
 
     From the corner of the image the squares would grow beyond what float64 holds exactly.
     """
-    y = runs.row - bounds[0, runs.label]
-    first = runs.column - bounds[1, runs.label]
-    last = first + runs.length - 1
-    x = (first + last) * runs.length // 2
-    xx = (last * (last + 1) * (2 * last + 1) - (first - 1) * first * (2 * first - 1)) // 6
-    return np.stack([_totals(runs, sums) for sums in (y * runs.length, x, y * y * runs.length, xx, y * x)])
+    n, y, x, yy, xx, yx = sums.T
+    top, left = bounds[:, 0], bounds[:, 1]
+    moved = (
+        y - n * top,
+        x - n * left,
+        yy - 2 * top * y + n * top**2,
+        xx - 2 * left * x + n * left**2,
+        yx - top * x - left * y + n * top * left,
+    )
+    return np.stack(moved).astype(np.float64)
 
 
-def _channel_sums(runs: _Runs, image: Image) -> Floats:
+def _channel_sums(labels: Labels, image: Image) -> Floats:
     """Return the sums of intensity, red, green, blue per label, shape (4, n_slots); grey has NaN colours."""
-    sums = np.full((4, runs.n_slots), np.nan)
-    if image.ndim == 3 and image.shape[2] == 3:
-        for channel in range(3):
-            sums[1 + channel] = _pixel_sums(runs, image[..., channel])
-        sums[0] = sums[1:].mean(axis=0)
-    else:
-        sums[0] = _pixel_sums(runs, image)
+    from segmentation.kernels.regions import sum_channels
+
+    dtype = image.dtype.name if image.dtype.name in _SUMMED_AS_THEY_ARE else _SUMMED_AS_THEY_ARE[-1]
+    pixels = np.ascontiguousarray(image.reshape(*labels.shape, -1), dtype=dtype)
+    channels = sum_channels(labels, _read_only(pixels), int(labels.max()) + 1).T
+    sums = np.full((4, channels.shape[1]), np.nan)
+    sums[0] = channels.mean(axis=0)
+    if len(channels) == 3:
+        sums[1:] = channels
     return sums
-
-
-def _pixel_sums(runs: _Runs, values: Image) -> Floats:
-    return _totals(runs, np.add.reduceat(values.reshape(-1), runs.pixel, dtype=np.float64))
 
 
 def _eccentricities(area: Floats, moments: Floats) -> Floats:
@@ -175,25 +159,3 @@ def _eccentricities(area: Floats, moments: Floats) -> Floats:
     major = var_y + var_x + spread
     squared: Floats = np.divide(2 * spread, major, out=np.zeros_like(major), where=major > 0)
     return np.sqrt(squared)
-
-
-def _perimeters(labels: Labels, n_slots: int) -> Floats:
-    padded = np.pad(labels, 1)
-    border = np.zeros(padded.shape, np.bool_)
-    centre = padded[1:-1, 1:-1]
-    for row, column in _BESIDE:
-        border[1:-1, 1:-1] |= centre != _shifted(padded, row, column)
-    outline = np.where(border, padded, 0).reshape(-1)
-    pixels = np.flatnonzero(outline)
-    own = outline[pixels]
-    code = np.ones(len(pixels), np.intp)
-    for weight, neighbours in ((2, _BESIDE), (10, _DIAGONAL)):
-        for row, column in neighbours:
-            code += weight * (outline[pixels + row * padded.shape[1] + column] == own)
-    lengths = np.bincount(own.astype(np.intp), weights=_PERIMETER_WEIGHTS[code], minlength=n_slots)
-    return lengths.astype(np.float64, copy=False)
-
-
-def _shifted(padded: Labels, row: int, column: int) -> Labels:
-    n_rows, n_columns = padded.shape
-    return padded[1 + row : n_rows - 1 + row, 1 + column : n_columns - 1 + column]

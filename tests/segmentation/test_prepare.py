@@ -2,12 +2,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter
-from skimage.data import coins
+from skimage.data import astronaut, coins
 from skimage.transform import rescale as skimage_rescale
 
-from segmentation import ImageError, ParameterError
-from segmentation.prepare import centres, check_image, rescale, rescale_mask, smooth
+from segmentation import ImageError, ParameterError, prepare
+from segmentation.prepare import centres, check_image, rescale, rescale_mask, smooth, smooth_and_rescale
+
+DTYPES = [np.dtype(name) for name in ("?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8")]
 
 
 @pytest.mark.parametrize(
@@ -33,6 +36,14 @@ def test_nan_and_infinite_pixels_are_counted_once_each():
     image[:4, :, 2] = np.inf
     image[9, 9, 0] = -1e200
     with pytest.raises(ImageError, match="41 pixels are NaN or infinite; mask them first"):
+        check_image(image)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 2e100, -2e100])
+def test_one_unusable_pixel_among_many_is_found(value):
+    image = np.ones((40, 50, 3))
+    image[17, 31, 2] = value
+    with pytest.raises(ImageError, match="1 pixel is NaN or infinite"):
         check_image(image)
 
 
@@ -152,3 +163,105 @@ def test_mask_is_sampled_at_the_centres_of_the_working_pixels():
 def test_the_centre_of_a_working_pixel_lies_in_its_own_block(data, full):
     small = data.draw(st.integers(1, full))
     np.testing.assert_array_equal(centres(full, small)[centres(small, full)], np.arange(small))
+
+
+@st.composite
+def images(draw):
+    """Images of every type and layout, from 1 pixel on; whole ranges, and flat ones at an end of the range."""
+    dtype = draw(st.sampled_from(DTYPES))
+    shape = draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
+    shape += draw(st.sampled_from([(), (1,), (2,), (3,), (5,)]))
+    rng = np.random.default_rng(draw(st.integers(0, 9)))
+    if dtype.kind == "f":
+        image = rng.normal(0, 100, shape).astype(dtype)
+    else:
+        low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        image = rng.integers(low, high, shape, "i8" if dtype.kind == "b" else dtype, endpoint=True).astype(dtype)
+        image = draw(st.sampled_from([image, np.full(shape, low, dtype), np.full(shape, high, dtype)]))
+    image = draw(st.sampled_from([image, image[::-1], image[:, ::-1], np.asfortranarray(image)]))
+    image.flags.writeable = draw(st.booleans())
+    return image
+
+
+SIGMAS = st.one_of(st.sampled_from([0, 1e-200, 1e-16, 0.1, 0.125, 1, 2, 3, 50, 1000]), st.floats(0, 10))
+SCALES = st.one_of(st.sampled_from([1, 0.999, 0.5, 0.2, 0.01]), st.floats(0.01, 1))
+
+
+@given(image=images(), sigma=SIGMAS)
+@settings(max_examples=150, deadline=None)
+def test_one_pass_smooths_to_the_same_bits(image, sigma):
+    np.testing.assert_array_equal(smooth_and_rescale(image, sigma, 1), rescale(smooth(image, sigma), 1))
+
+
+@given(image=images(), sigma=SIGMAS, scale=SCALES)
+@settings(max_examples=150, deadline=None)
+def test_one_pass_equals_the_two_steps(image, sigma, scale):
+    expected = rescale(smooth(image, sigma), scale)
+    working = smooth_and_rescale(image, sigma, scale)
+    assert working.dtype == np.float64
+    largest = np.abs(image.astype(float)).max() if image.dtype.kind == "f" else 1
+    np.testing.assert_allclose(working, expected, rtol=1e-12, atol=1e-13 * largest)
+
+
+@given(image=arrays(np.uint8, (23, 9)), sigma=st.floats(0, 3), scale=SCALES)
+@settings(max_examples=50, deadline=None)
+def test_the_height_of_the_bands_changes_no_bit(image, sigma, scale):
+    whole = smooth_and_rescale(image, sigma, scale)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "_BAND_BYTES", 1)
+        np.testing.assert_array_equal(smooth_and_rescale(image, sigma, scale), whole)
+
+
+def test_one_pass_over_lines_longer_than_a_block_equals_the_two_steps():
+    image = np.random.default_rng(0).integers(0, 256, (40, 3000, 3), np.uint8)
+    for scale in (1, 0.5, 0.2):
+        np.testing.assert_array_equal(smooth_and_rescale(image, 2, scale), rescale(smooth(image, 2), scale))
+
+
+def test_the_coins_and_a_photograph_are_prepared_in_one_pass_to_the_same_bits():
+    for image in (coins(), astronaut()):
+        for scale in (0.5, 0.2):
+            np.testing.assert_array_equal(smooth_and_rescale(image, 2, scale), rescale(smooth(image, 2), scale))
+
+
+@pytest.mark.parametrize("scale", [0.75, 0.66])
+def test_white_does_not_become_brighter_than_white(scale):
+    for size in range(2, 40):
+        assert smooth_and_rescale(np.full((size, size), 255, np.uint8), 0, scale).max() == 1
+
+
+def test_a_pixel_that_is_no_number_spoils_none_beyond_its_reach():
+    image = np.random.default_rng(0).random((80, 90))
+    image[10, 10] = np.nan
+    spoilt, expected = smooth_and_rescale(image, 1, 0.5), rescale(smooth(image, 1), 0.5)
+    assert np.isnan(spoilt).any()
+    np.testing.assert_allclose(spoilt[10:], expected[10:], rtol=1e-12)
+
+
+def test_the_loops_are_compiled_once_for_all_images():
+    from segmentation.kernels.resample import sample_lines, smooth_lines
+
+    for dtype in DTYPES:
+        for image in (np.zeros((9, 7), dtype), np.zeros((9, 7, 3), dtype)[::-1]):
+            for writeable in (True, False):
+                image.flags.writeable = writeable
+                smooth_and_rescale(image, 1, 0.5)
+    assert len(smooth_lines.signatures) == len(sample_lines.signatures) == 1
+
+
+@pytest.mark.parametrize("image", [np.zeros((2, 2)), np.zeros((2, 2), np.int64)])
+def test_one_pass_refuses_what_the_steps_refuse(image):
+    with pytest.raises(ParameterError, match="sigma must be a finite number >= 0"):
+        smooth_and_rescale(image, -1, 0.5)
+    with pytest.raises(ParameterError, match=r"scale must be in \(0, 1\]"):
+        smooth_and_rescale(image, 1, 0)
+
+
+def test_one_pass_leaves_the_image_as_it_is():
+    image = np.random.default_rng(0).random((30, 30))
+    before = image.copy()
+    working = smooth_and_rescale(image, 0, 0.999)
+    working += 1
+    smooth_and_rescale(image, 1, 1)
+    np.testing.assert_array_equal(image, before)
+    assert image.flags.writeable

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -123,3 +125,40 @@ def test_an_image_that_does_not_fit_the_labels_is_refused(image):
 def test_labels_that_are_no_matrix_are_refused():
     with pytest.raises(ParameterError, match=r"labels must have shape \(M, N\), got \(4,\)"):
         region_table(np.ones(4, int))
+
+
+def test_a_region_with_a_label_above_65535_is_measured_like_any_other():
+    few = np.random.default_rng(0).integers(0, 3, (9, 40))
+    many = np.where(few == 2, 70_000, few)
+    table, reference = region_table(many), region_table(few)
+    assert table.pop("label").tolist() == [1, 70_000]
+    for name, column in table.items():
+        np.testing.assert_array_equal(column, reference[name])
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", ">u2", "i4", "u8", "f2", "f4", "f8"])
+def test_means_are_the_same_whatever_type_and_layout_the_image_has(dtype):
+    rng = np.random.default_rng(0)
+    values, labels = rng.integers(0, 2, (20, 30, 3)), np.asfortranarray(rng.integers(0, 3, (20, 30)))
+    table = region_table(labels, values[:, ::-1].astype(dtype)[:, ::-1])
+    for channel, name in enumerate(("mean_red", "mean_green", "mean_blue")):
+        expected = [values[labels == label, channel].mean() for label in (1, 2)]
+        np.testing.assert_allclose(table[name], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_sums_of_32_bit_pixels_do_not_round_to_32_bits(channels):
+    image = np.full((100, 1000, *channels), 0.1, np.float32)
+    table = region_table(np.ones((100, 1000), int), image)
+    np.testing.assert_allclose(table["mean_intensity"], [float(np.float32(0.1))], rtol=1e-11)
+
+
+def test_negative_labels_are_refused():
+    with pytest.raises(ParameterError, match="labels must be >= 0, got -3"):
+        region_table(np.array([[1, -3]]))
+
+
+def test_asking_for_the_columns_loads_no_compiled_loop():
+    program = "import sys, numpy as n, segmentation as s; s.region_table(n.zeros((0, 0), int)); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert "numba" not in run.stdout.split()
