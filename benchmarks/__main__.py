@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import chain, memory, ncut, orchestration, pictures, reference_cases, scale, ward
+from benchmarks import chain, growth, memory, ncut, orchestration, pictures, reference_cases, scale, ward
 from benchmarks.measure import markdown, versions
 
 BENCHMARKS = {
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "ncut": ncut,
     "ward": ward,
     "chain": chain,
+    "growth": growth,
     "pictures": pictures,
     "memory": memory,
     "orchestration": orchestration,

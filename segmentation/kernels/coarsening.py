@@ -154,7 +154,8 @@ def contract(level: Level, groups: Integers, n_groups: int) -> Level:
                 else:
                     new_weights[slots[other]] += weights[edge]
         new_indptr[group + 1] = end
-    return Level(new_indptr, new_indices[:end].copy(), new_weights[:end].copy(), new_volumes, new_sizes)
+    # Not copied: of what lies behind the end no page is ever touched.
+    return Level(new_indptr, new_indices[:end], new_weights[:end], new_volumes, new_sizes)
 
 
 @compiled
