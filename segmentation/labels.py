@@ -4,10 +4,15 @@ import heapq
 
 import numpy as np
 
-from segmentation.arrays import Bools, Floats, Image, Ints, Labels, NodeLabels
+from segmentation.arrays import Bools, Bytes8, Floats, Image, Ints, Labels, NodeLabels
 from segmentation.errors import ImageError, ParameterError
 from segmentation.graphs import pixel_rows
 from segmentation.prepare import centres
+
+_STEPS = np.arange(5)
+_HALF = np.exp(-0.5 * _STEPS**2) / np.exp(-0.5 * np.arange(-4, 5) ** 2).sum()
+#: Right halves of a Gaussian of one pixel, cut off at four as by SciPy, and of its derivative.
+_GAUSSIAN = _HALF, _HALF * _STEPS
 
 
 def relabel_sequential(labels: NodeLabels) -> Labels:
@@ -110,7 +115,7 @@ def upscale_labels(
 
     Notes
     -----
-    O(MN) time: for 12 megapixels some seconds with "watershed", most of them spent on the gradient.
+    O(MN) time with "nearest"; "watershed" adds the gradient and the flood of the band, O(B) for B pixels.
 
     With "watershed" [1]_ only a band is decided anew: the blocks of those working pixels that touch another
     label. It is flooded from the rest along the gradient of the image. Pieces so thin that they have no
@@ -133,18 +138,29 @@ def upscale_labels(
     """
     if refine not in ("watershed", "nearest"):
         raise ParameterError(f"unknown refine {refine!r}; choose watershed or nearest")
-    rows, columns = centres(shape[0], labels.shape[0]), centres(shape[1], labels.shape[1])
-    block = np.ix_(rows, columns)
-    upscaled = labels[block] if mask is None else np.where(mask, labels[block], labels.dtype.type(0))
     if refine == "watershed" and labels.shape != shape:
         if image is None:
             raise ParameterError("refine 'watershed' needs the image; give it, or choose 'nearest'")
-        band = _border(labels)[block]
-        if mask is not None:
-            band = mask & (band | (upscaled == 0))
-        if band.any():
-            upscaled = _flood(image, upscaled, band)
+        border = _border(labels)
+    else:
+        border = np.zeros(labels.shape, np.bool_)
+    upscaled, state = _spread(labels, border, shape, mask)
+    if state.any():
+        _flood(upscaled, state, np.asarray(image))
     return _fill_from_nearest(upscaled, mask)
+
+
+def _spread(labels: Labels, border: Bools, shape: tuple[int, int], mask: Bools | None) -> tuple[Labels, Bytes8]:
+    """Give each block the label of its working pixel; leave open what is to be decided, and say where that is."""
+    from segmentation.kernels.compiled import read_only
+    from segmentation.kernels.watershed import spread_blocks
+
+    spread = np.empty(shape, labels.dtype)
+    state = np.zeros(-(-spread.size // 8) * 8, np.uint8)
+    inside = np.zeros((0, 0), np.bool_) if mask is None else mask
+    rows, columns = centres(shape[0], labels.shape[0]), centres(shape[1], labels.shape[1])
+    spread_blocks(read_only(labels), border, rows, columns, read_only(inside), spread, state)
+    return spread, state
 
 
 def _border(labels: Labels) -> Bools:
@@ -163,19 +179,18 @@ def _border(labels: Labels) -> Bools:
     return border
 
 
-def _flood(image: Image, labels: Labels, band: Bools) -> Labels:
-    """Decide the pixels of the band anew, by a watershed of the image's gradient."""
-    from scipy.ndimage import binary_dilation, gaussian_gradient_magnitude
-    from skimage.segmentation import watershed
+def _flood(labels: Labels, state: Bytes8, image: Image) -> None:
+    """Decide the open pixels, in place, by a watershed of the image's gradient."""
+    from segmentation.kernels.compiled import read_only
+    from segmentation.kernels.watershed import find_places, flood, gradient_magnitude
 
-    grey = image.mean(axis=2, dtype=np.float64) if image.ndim == 3 else image.astype(np.float64)
-    elevation = gaussian_gradient_magnitude(grey, sigma=1)
-    # The flood starts at the pixels beside the band; the others would only fill its queue.
-    active = binary_dilation(band)
-    markers = np.where(active & ~band, labels, 0).astype(np.int32)
-    basin = active & (band | (labels != 0))
-    flooded = watershed(elevation, markers, connectivity=1, mask=basin)
-    return np.where(band, flooded, labels).astype(labels.dtype)
+    # The loop is compiled for these types; floats hold the others.
+    common = image.dtype in (np.uint8, np.uint16, np.float32, np.float64)
+    channels = (image if common else image.astype(np.float64)).reshape(*labels.shape, -1)
+    flat = labels.reshape(-1)
+    pixels = find_places(state, flat, labels.shape[1])
+    heights = gradient_magnitude(read_only(channels), pixels, *_GAUSSIAN)
+    flood(flat, state, pixels, heights, labels.shape[1])
 
 
 def _fill_from_nearest(labels: Labels, mask: Bools | None) -> Labels:
