@@ -278,7 +278,7 @@ def flood(labels: Labels, state: Bytes8, pixels: Ints, heights: Floats, n_column
             _enter(places, place, queues, starts, words)
             count += 1
     while count > 0:
-        place = np.int64(queues[_take_first(starts, words), _PLACE])
+        place = int(queues[_take_first(starts, words), _PLACE])
         count -= 1
         for step in range(4):
             other = _neighbour(places, place, step)
