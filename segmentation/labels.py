@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from segmentation.arrays import Bools, Bytes8, Floats, Image, Ints, Labels, NodeLabels
+from segmentation.arrays import Bools, Bytes8, Floats, Image, Labels, NodeLabels
 from segmentation.errors import ImageError, ParameterError
 from segmentation.prepare import centres
 
