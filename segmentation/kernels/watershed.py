@@ -120,7 +120,7 @@ def _mark_sources(state: Bytes8, labels: Labels, pixel: int, n_columns: int) -> 
 @compiled
 def _walk_places(state: Bytes8, words: Words, n_columns: int, pixels: Ints) -> int:
     """Write the pixels of all places, if there is room for them; return how many there are."""
-    count, after, row_end = 1, -1, 0
+    count, after, row_end = 0, -1, 0
     for word in range(len(words)):
         if words[word] != 0:
             for pixel in range(8 * word, 8 * word + 8):
@@ -186,9 +186,10 @@ def gradient_magnitude(image: NDArray[Any], pixels: Ints, smoothing: Floats, slo
 @compiled
 def _average_channels(pixels: NDArray[Any], line: Floats, radius: int) -> None:
     n_columns, n_channels = pixels.shape
-    if n_channels == 3:
+    if n_channels == 3:  # the same, several at a time
         for column in range(n_columns):
-            line[radius + column] = (float(pixels[column, 0]) + pixels[column, 1] + pixels[column, 2]) / 3
+            red, green, blue = pixels[column, 0], pixels[column, 1], pixels[column, 2]
+            line[radius + column] = (np.float64(red) + np.float64(green) + np.float64(blue)) / 3
     else:
         for column in range(n_columns):
             total = 0.0
