@@ -5,13 +5,14 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import memory, orchestration, pictures, reference_cases, scale, ward
+from benchmarks import labels, memory, orchestration, pictures, reference_cases, scale, ward
 from benchmarks.measure import markdown, versions
 
 BENCHMARKS = {
     "reference_cases": reference_cases,
     "ward": ward,
     "pictures": pictures,
+    "labels": labels,
     "memory": memory,
     "orchestration": orchestration,
     "scale": scale,

@@ -226,7 +226,7 @@ def _png(picture: Bytes8) -> bytes:
     filtered[:, 0] = _PNG_FILTER_UP
     filtered[:1, 1:] = rows[:1]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    data = bytes(imagecodecs.deflate_encode(filtered, level=_PNG_LEVEL))
+    data = bytes(imagecodecs.deflate_encode(filtered.tobytes(), level=_PNG_LEVEL))
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))]
     chunks += [(b"IDAT", data[i : i + _PNG_CHUNK_BYTES]) for i in range(0, len(data), _PNG_CHUNK_BYTES)]
     parts = [b"\x89PNG\r\n\x1a\n"]

@@ -312,11 +312,11 @@ def _remove_link(graph: Graph, piece: int, link: int) -> None:
 
 @compiled
 def _pair(graph: Graph, one: int, other: int) -> int:
-    return np.int64(min(one, other)) * len(graph.first) + max(one, other)
+    return min(one, other) * len(graph.first) + max(one, other)
 
 
 @compiled
-def _home(graph: Graph, pair: int) -> int:
+def _home(graph: Graph, pair: int) -> np.int64:
     """Return where a pair is looked for first."""
     return np.int64((np.uint64(pair) * _GOLDEN) >> np.uint64(32)) & (len(graph.pairs) - 1)
 
