@@ -8,12 +8,16 @@ about a place stays in one line of the cache.
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from segmentation.arrays import Bools, Bytes8, Floats, Integers, Ints, Labels
 from segmentation.kernels.compiled import compiled
 
 Words = NDArray[np.uint64]
+Tree = tuple[Words, Words, Words]
 
 #: What a pixel is to the flood: not touched, to be decided, or where the flood comes from.
 OUTSIDE, OPEN, SOURCE = 0, 1, 2
@@ -25,12 +29,7 @@ _PLACE, _LENGTH = 0, 1
 
 _DIGIT_BITS = np.uint64(11)
 _DIGIT = np.uint64(2**11 - 1)
-_WORD_SHIFT, _ONE = np.uint64(58), np.uint64(1)
-# Every six-bit number stands once in this constant, so the top bits of it times 2**i tell i.
-_DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
-_BIT_OF = np.zeros(64, np.int64)
-for _bit in range(64):
-    _BIT_OF[((0x03F79D71B4CB0A89 << _bit) % 2**64) >> 58] = _bit
+_ONE = np.uint64(1)
 
 
 @compiled
@@ -272,20 +271,20 @@ def flood(labels: Labels, state: Bytes8, pixels: Ints, heights: Floats, n_column
     """
     places = _link_places(labels, state, pixels, _rank(heights), n_columns)
     queues = np.zeros((len(places), 2), np.int32)
-    starts, words = _empty_tree(len(places))
+    tree = _empty_tree(len(places))
     count = 0
     for place in range(len(places)):
         if places[place, _LABEL] > 0:
-            _enter(places, place, queues, starts, words)
+            _enter(places, place, queues, tree)
             count += 1
     while count > 0:
-        place = int(queues[_take_first(starts, words), _PLACE])
+        place = int(queues[_take_first(tree), _PLACE])
         count -= 1
         for step in range(4):
             other = _neighbour(places, place, step)
             if places[other, _LABEL] == 0:
                 places[other, _LABEL] = places[place, _LABEL]
-                _enter(places, other, queues, starts, words)
+                _enter(places, other, queues, tree)
                 count += 1
     for place in range(len(places)):
         if pixels[place] >= 0 and state[pixels[place]] == OPEN:
@@ -349,49 +348,58 @@ def _neighbour(places: Integers, place: int, step: int) -> int:
 
 
 @compiled
-def _enter(places: Integers, place: int, queues: Integers, starts: Ints, words: Words) -> None:
+def _enter(places: Integers, place: int, queues: Integers, tree: Tree) -> None:
     """Put a place at the end of the queue of its height."""
     rank = np.int64(places[place, _RANK])
     slot = rank + queues[rank, _LENGTH]
     queues[rank, _LENGTH] += 1
     queues[slot, _PLACE] = place
-    for level in range(len(starts)):
-        words[starts[level] + (slot >> 6)] |= _ONE << np.uint64(slot & 63)
-        slot >>= 6
+    _add(tree, slot)
 
 
 @compiled
-def _empty_tree(n: int) -> tuple[Ints, Words]:
-    """Return a set of numbers below `n`: a bit for each, a bit for each word of bits that is not 0, and so on.
-
-    The words of all levels lie in one array, those of level i from ``starts[i]`` on; the last level has one word.
-    """
-    starts = np.zeros(12, np.int64)
-    n_levels, total = 0, 0
-    while n_levels == 0 or n > 1:
-        n = (n + 63) >> 6
-        starts[n_levels] = total
-        total += n
-        n_levels += 1
-    return starts[:n_levels].copy(), np.zeros(total, np.uint64)
+def _empty_tree(n: int) -> Tree:
+    """Return a set of numbers below `n`: a bit for each, a bit for each word of bits that is not 0, and once more."""
+    return (
+        np.zeros((n >> 6) + 1, np.uint64),
+        np.zeros((n >> 12) + 1, np.uint64),
+        np.zeros((n >> 18) + 1, np.uint64),
+    )
 
 
 @compiled
-def _take_first(starts: Ints, words: Words) -> int:
-    """Remove the smallest number of a set and return it."""
-    first = 0
-    for level in range(len(starts) - 1, -1, -1):
-        first = (first << 6) + _lowest_bit(words[starts[level] + first])
-    number = first
-    for level in range(len(starts)):
-        number >>= 6
-        word = words[starts[level] + number]
-        words[starts[level] + number] = word & (word - _ONE)  # without its lowest bit
-        if words[starts[level] + number] != 0:
-            break
-    return first
+def _add(tree: Tree, number: int) -> None:
+    leaves, middle, top = tree
+    leaves[number >> 6] |= _ONE << np.uint64(number & 63)
+    middle[number >> 12] |= _ONE << np.uint64((number >> 6) & 63)
+    top[number >> 18] |= _ONE << np.uint64((number >> 12) & 63)
 
 
 @compiled
-def _lowest_bit(word: np.uint64) -> int:
-    return int(_BIT_OF[((word & (~word + _ONE)) * _DE_BRUIJN) >> _WORD_SHIFT])
+def _take_first(tree: Tree) -> int:
+    """Remove the smallest number of a set that is not empty, and return it."""
+    leaves, middle, top = tree
+    root = 0
+    while top[root] == 0:
+        root += 1
+    branch = (root << 6) + _lowest_bit(top[root])
+    leaf = (branch << 6) + _lowest_bit(middle[branch])
+    number: int = (leaf << 6) + _lowest_bit(leaves[leaf])
+    # A word and itself less one: without its lowest bit.
+    leaves[leaf] &= leaves[leaf] - _ONE
+    if leaves[leaf] == 0:
+        middle[branch] &= middle[branch] - _ONE
+        if middle[branch] == 0:
+            top[root] &= top[root] - _ONE
+    return number
+
+
+def _count_trailing_zeros(context: Any, word: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], cgutils.true_bit)
+
+    return types.int64(types.uint64), generate
+
+
+#: Position of the lowest bit of a word that is not 0: one instruction, for which NumPy and numba have no name.
+_lowest_bit = intrinsic(_count_trailing_zeros)
