@@ -8,7 +8,7 @@ from segmentation.prepare import centres
 
 _STEPS = np.arange(5)
 _HALF = np.exp(-0.5 * _STEPS**2) / np.exp(-0.5 * np.arange(-4, 5) ** 2).sum()
-#: Right halves of a Gaussian of one pixel, cut off at four as by SciPy, and of its derivative.
+#: Right halves of a Gaussian of one pixel, cut off at four (the kernel's RADIUS) as by SciPy, and of its derivative.
 _GAUSSIAN = _HALF, _HALF * _STEPS
 
 

@@ -3,6 +3,12 @@
 What is flooded lies in *places*: the pixels of the band and of its rim, row after row, with an empty place before and
 after every stretch of them. So the left and right neighbours of place i are the places i - 1 and i + 1, and everything
 about a place stays in one line of the cache.
+
+The flood [1]_ takes the lowest pixel first, and of equally low ones that which was reached first, as scikit-image does.
+
+References
+----------
+.. [1] Meyer, "Color image segmentation", International Conference on Image Processing and its Applications, 1992.
 """
 
 from typing import Any
@@ -21,6 +27,9 @@ Tree = tuple[Words, Words, Words]
 
 #: What a pixel is to the flood: not touched, to be decided, or where the flood comes from.
 OUTSIDE, OPEN, SOURCE = 0, 1, 2
+
+#: Reach of the filters; a constant, so that the loops over it are unrolled.
+RADIUS = 4
 
 # Columns of the table of places. Label 0 waits for the flood; an empty place has -1.
 _UP, _DOWN, _RANK, _LABEL = 0, 1, 2, 3
@@ -79,8 +88,8 @@ def find_places(state: Bytes8, labels: Labels, n_columns: int) -> Ints:
 
     Parameters
     ----------
-    state : ndarray of uint8, shape (P + 8 or more,)
-        `OPEN` or `OUTSIDE`, the latter beyond the P pixels; sources are added. Its length is a multiple of 8.
+    state : ndarray of uint8, shape (P,) rounded up to a multiple of 8
+        `OPEN` or `OUTSIDE`, the latter beyond the P pixels; `SOURCE` is written.
     labels : ndarray of int, shape (P,)
         Labels of the pixels, row after row; 0 where masked or open.
     n_columns : int
@@ -93,19 +102,21 @@ def find_places(state: Bytes8, labels: Labels, n_columns: int) -> Ints:
     """
     # Most pixels are far from the band: look at eight of them at a time.
     words = state.view(np.uint64)
+    row_end = 0
     for word in range(len(words)):
         if words[word] != 0:
             for pixel in range(8 * word, 8 * word + 8):
                 if state[pixel] == OPEN:
-                    _mark_sources(state, labels, pixel, n_columns)
+                    if pixel >= row_end:
+                        row_end = (pixel // n_columns + 1) * n_columns
+                    _mark_sources(state, labels, pixel, pixel + n_columns - row_end, n_columns)
     pixels = np.full(_walk_places(state, words, n_columns, np.empty(0, np.int64)), -1)
     _walk_places(state, words, n_columns, pixels)
     return pixels
 
 
 @compiled
-def _mark_sources(state: Bytes8, labels: Labels, pixel: int, n_columns: int) -> None:
-    column = pixel % n_columns
+def _mark_sources(state: Bytes8, labels: Labels, pixel: int, column: int, n_columns: int) -> None:
     for step, is_there in (
         (-n_columns, pixel >= n_columns),
         (-1, column > 0),
@@ -146,7 +157,7 @@ def gradient_magnitude(image: NDArray[Any], pixels: Ints, smoothing: Floats, slo
         Channels are averaged.
     pixels : ndarray of int64
         From `find_places`.
-    smoothing, slope : ndarray of float64, shape (R + 1,)
+    smoothing, slope : ndarray of float64, shape (RADIUS + 1,)
         Right halves of a Gaussian, which is even, and of its derivative, which is odd; the first is the middle.
 
     Returns
@@ -156,15 +167,14 @@ def gradient_magnitude(image: NDArray[Any], pixels: Ints, smoothing: Floats, slo
 
     Notes
     -----
-    O(MN) time to average the channels, O(R) for each place. The image is mirrored at its edges. Sums are done in the
-    order of ``scipy.ndimage.gaussian_gradient_magnitude``: the results are equal.
+    O(MN) time to average the channels, O(RADIUS) for each place. The image is mirrored at its edges. Sums are done
+    in the order of ``scipy.ndimage.gaussian_gradient_magnitude``: the results are equal.
     """
     n_rows, n_columns = image.shape[0], image.shape[1]
-    radius = len(smoothing) - 1
     magnitude = np.zeros(len(pixels))
-    # A window of rows moves down: row r of the image is line r % (2R + 1), with R mirrored pixels at both ends.
-    lines = np.empty((2 * radius + 1, n_columns + 2 * radius))
-    smoothed, steep = np.empty(n_columns + 2 * radius), np.empty(n_columns + 2 * radius)
+    # A window of rows moves down: row r of the image is line r % len(lines), with mirrored pixels at both ends.
+    lines = np.empty((2 * RADIUS + 1, n_columns + 2 * RADIUS))
+    smoothed, steep = np.empty(n_columns + 2 * RADIUS), np.empty(n_columns + 2 * RADIUS)
     loaded, stop = 0, 0
     while stop < len(pixels):
         first = stop
@@ -172,10 +182,10 @@ def gradient_magnitude(image: NDArray[Any], pixels: Ints, smoothing: Floats, slo
             stop += 1
         if stop > first:
             row, column = pixels[first] // n_columns, pixels[first] % n_columns
-            for other in range(max(loaded, row - radius), min(row + radius + 1, n_rows)):
-                _average_channels(image[other], lines[other % len(lines)], radius)
+            for other in range(max(loaded, row - RADIUS), min(row + RADIUS + 1, n_rows)):
+                _average_channels(image[other], lines[other % len(lines)])
                 loaded = other + 1
-            end = column + stop - first + 2 * radius
+            end = column + stop - first + 2 * RADIUS
             _filter_columns(lines, row, n_rows, column, end, smoothing, slope, smoothed, steep)
             _filter_row(smoothed[column:end], steep[column:end], smoothing, slope, magnitude[first:stop])
         stop += 1
@@ -183,21 +193,21 @@ def gradient_magnitude(image: NDArray[Any], pixels: Ints, smoothing: Floats, slo
 
 
 @compiled
-def _average_channels(pixels: NDArray[Any], line: Floats, radius: int) -> None:
+def _average_channels(pixels: NDArray[Any], line: Floats) -> None:
     n_columns, n_channels = pixels.shape
     if n_channels == 3:  # the same, several at a time
         for column in range(n_columns):
             red, green, blue = pixels[column, 0], pixels[column, 1], pixels[column, 2]
-            line[radius + column] = (np.float64(red) + np.float64(green) + np.float64(blue)) / 3
+            line[RADIUS + column] = (np.float64(red) + np.float64(green) + np.float64(blue)) / 3
     else:
         for column in range(n_columns):
             total = 0.0
             for channel in range(n_channels):
                 total += pixels[column, channel]
-            line[radius + column] = total / n_channels
-    for step in range(radius):
-        line[radius - 1 - step] = line[radius + _mirrored(-1 - step, n_columns)]
-        line[radius + n_columns + step] = line[radius + _mirrored(n_columns + step, n_columns)]
+            line[RADIUS + column] = total / n_channels
+    for step in range(RADIUS):
+        line[RADIUS - 1 - step] = line[RADIUS + _mirrored(-1 - step, n_columns)]
+        line[RADIUS + n_columns + step] = line[RADIUS + _mirrored(n_columns + step, n_columns)]
 
 
 @compiled
@@ -224,7 +234,7 @@ def _filter_columns(
     for place in range(first, stop):
         smoothed[place] = middle[place] * smoothing[0]
         steep[place] = 0.0
-    for step in range(len(smoothing) - 1, 0, -1):
+    for step in range(RADIUS, 0, -1):
         above = lines[_mirrored(row - step, n_rows) % len(lines)]
         below = lines[_mirrored(row + step, n_rows) % len(lines)]
         even, odd = smoothing[step], slope[step]
@@ -236,11 +246,10 @@ def _filter_columns(
 @compiled
 def _filter_row(smoothed: Floats, steep: Floats, smoothing: Floats, slope: Floats, magnitude: Floats) -> None:
     """Complete the two derivatives along the row, and join them."""
-    radius = len(smoothing) - 1
     for place in range(len(magnitude)):
-        middle = place + radius
+        middle = place + RADIUS
         down, right = steep[middle] * smoothing[0], 0.0
-        for step in range(radius, 0, -1):
+        for step in range(RADIUS, 0, -1):
             down += (steep[middle - step] + steep[middle + step]) * smoothing[step]
             right += (smoothed[middle + step] - smoothed[middle - step]) * slope[step]
         magnitude[place] = np.sqrt(down * down + right * right)
