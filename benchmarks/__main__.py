@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import chain, growth, memory, ncut, orchestration, pictures, reference_cases, scale, ward
+from benchmarks import chain, growth, labels, memory, ncut, orchestration, pictures, reference_cases, scale, ward
 from benchmarks.measure import markdown, versions
 
 BENCHMARKS = {
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "chain": chain,
     "growth": growth,
     "pictures": pictures,
+    "labels": labels,
     "memory": memory,
     "orchestration": orchestration,
     "scale": scale,

@@ -1,6 +1,8 @@
 """Contours: every region outlined in its own colour over the image, as a picture to look at."""
 
+import struct
 from typing import TypeVar
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,14 +40,16 @@ _NIPY_SPECTRAL = np.array(
 )
 _DISPLAY_PERCENTILES = (0.5, 99.5)
 _PERCENTILE_SAMPLES = 1_000_000
-_MASKED_BRIGHTNESS = 0.35
+#: What masked pixels become: every grey level at 35 % of its brightness.
+_DARKENED = (np.arange(256) * 0.35).astype(np.uint8)
 _PIXELS_PER_LINE_WIDTH = 600
 _PNG_PIXELS = 4_000_000
 _JPEG_QUALITY = 92
 _JPEG_SIDE = 65_500
 # The PNG filter "up" alone is the quickest on pictures with outlines, and as small as libpng's choice.
+_PNG_FILTER_UP = 2
 _PNG_LEVEL = 1
-_PNG_FILTER_UP = 32
+_PNG_CHUNK_BYTES = 2**30
 
 
 def region_colors(n_regions: int) -> Bytes8:
@@ -154,7 +158,7 @@ def render_contours(image: Image, labels: Labels, *, thickness_px: int | None = 
     -----
     uint8 is shown as it is, bool as black and white, floats within [0, 1] as black to white. Everything else
     is stretched: the 0.5th percentile of the finite, unmasked values becomes black, the 99.5th white. What is
-    not finite is black. O(M·N·log(thickness)) time whatever the number of regions.
+    not finite is black. O(M·N) time and O(thickness) for every pixel at a border, whatever the number of regions.
 
     Examples
     --------
@@ -169,15 +173,14 @@ def render_contours(image: Image, labels: Labels, *, thickness_px: int | None = 
         )
     if thickness_px is None:
         thickness_px = max(1, round(max(labels.shape) / _PIXELS_PER_LINE_WIDTH))
-    masked = labels == 0
-    shown = _displayable(image, ~masked)
+    from segmentation.kernels.compiled import read_only
+    from segmentation.kernels.contours import draw_outlines
+
+    shown = _displayable(image, labels)
     picture = np.empty((*labels.shape, 3), np.uint8)
     picture[...] = shown if shown.ndim == 3 else shown[..., np.newaxis]
-    if masked.any():
-        picture[masked] = (picture[masked] * _MASKED_BRIGHTNESS).astype(np.uint8)
-    outline = np.flatnonzero(boundary_mask(labels, thickness_px))
     colors = region_colors(int(labels.max(initial=0)))
-    picture.reshape(-1, 3)[outline] = colors[labels.reshape(-1)[outline]]
+    draw_outlines(picture, read_only(labels), colors, _DARKENED, thickness_px)
     return picture
 
 
@@ -205,7 +208,31 @@ def encode_picture(picture: Bytes8) -> tuple[bytes, str]:
 
     if picture.shape[0] * picture.shape[1] > _PNG_PIXELS and max(picture.shape) <= _JPEG_SIDE:
         return bytes(imagecodecs.jpeg_encode(picture, level=_JPEG_QUALITY, subsampling="420")), ".jpg"
-    return bytes(imagecodecs.png_encode(picture, level=_PNG_LEVEL, filter=_PNG_FILTER_UP)), ".png"
+    return _png(picture), ".png"
+
+
+def _png(picture: Bytes8) -> bytes:
+    """Encode a picture as a PNG file [1]_: with libdeflate half the time of libpng with zlib for the same size.
+
+    References
+    ----------
+    .. [1] ISO/IEC 15948, "Portable Network Graphics (PNG): Functional specification".
+    """
+    import imagecodecs
+
+    height, width = picture.shape[:2]
+    rows = picture.reshape(height, -1)
+    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
+    filtered[:, 0] = _PNG_FILTER_UP
+    filtered[:1, 1:] = rows[:1]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    data = bytes(imagecodecs.deflate_encode(filtered.tobytes(), level=_PNG_LEVEL))
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))]
+    chunks += [(b"IDAT", data[i : i + _PNG_CHUNK_BYTES]) for i in range(0, len(data), _PNG_CHUNK_BYTES)]
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for name, content in [*chunks, (b"IEND", b"")]:
+        parts += [struct.pack(">I", len(content)), name, content, struct.pack(">I", crc32(content, crc32(name)))]
+    return b"".join(parts)
 
 
 def _near_changes(labels: Labels, distance: int, axis: int) -> Bools:
@@ -234,13 +261,13 @@ def _upto(values: NDArray[T], n: int, axis: int) -> NDArray[T]:
     return values[:-n] if axis == 0 else values[:, :-n]
 
 
-def _displayable(image: Image, inside: Bools) -> Bytes8:
+def _displayable(image: Image, labels: Labels) -> Bytes8:
     if image.dtype == np.uint8:
         return image
     if image.dtype == np.bool_:
         return image.astype(np.uint8) * np.uint8(255)
     values = image.astype(np.float64)
-    low, high = _display_range(values, inside, is_float=bool(np.issubdtype(image.dtype, np.floating)))
+    low, high = _display_range(values, labels != 0, is_float=bool(np.issubdtype(image.dtype, np.floating)))
     # A flat image has no range to stretch: it is shown as mid-grey.
     scaled = (values - low) / (high - low) if high > low else np.where(np.isfinite(values), 0.5, np.nan)
     levels = 255 * np.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0).clip(0, 1)

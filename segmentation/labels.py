@@ -1,13 +1,15 @@
 """Label maps: number them, compare them, bring them back to the image's resolution, remove specks."""
 
-import heapq
-
 import numpy as np
 
-from segmentation.arrays import Bools, Floats, Image, Ints, Labels, NodeLabels
+from segmentation.arrays import Bools, Bytes8, Floats, Image, Labels, NodeLabels
 from segmentation.errors import ImageError, ParameterError
-from segmentation.graphs import pixel_rows
 from segmentation.prepare import centres
+
+_STEPS = np.arange(5)
+_HALF = np.exp(-0.5 * _STEPS**2) / np.exp(-0.5 * np.arange(-4, 5) ** 2).sum()
+#: Right halves of a Gaussian of one pixel, cut off at four (the kernel's RADIUS) as by SciPy, and of its derivative.
+_GAUSSIAN = _HALF, _HALF * _STEPS
 
 
 def relabel_sequential(labels: NodeLabels) -> Labels:
@@ -110,7 +112,7 @@ def upscale_labels(
 
     Notes
     -----
-    O(MN) time: for 12 megapixels some seconds with "watershed", most of them spent on the gradient.
+    O(MN) time with "nearest"; "watershed" adds the gradient and the flood of the band, O(B) for B pixels.
 
     With "watershed" [1]_ only a band is decided anew: the blocks of those working pixels that touch another
     label. It is flooded from the rest along the gradient of the image. Pieces so thin that they have no
@@ -133,49 +135,56 @@ def upscale_labels(
     """
     if refine not in ("watershed", "nearest"):
         raise ParameterError(f"unknown refine {refine!r}; choose watershed or nearest")
-    rows, columns = centres(shape[0], labels.shape[0]), centres(shape[1], labels.shape[1])
-    block = np.ix_(rows, columns)
-    upscaled = labels[block] if mask is None else np.where(mask, labels[block], labels.dtype.type(0))
     if refine == "watershed" and labels.shape != shape:
         if image is None:
             raise ParameterError("refine 'watershed' needs the image; give it, or choose 'nearest'")
-        band = _border(labels)[block]
-        if mask is not None:
-            band = mask & (band | (upscaled == 0))
-        if band.any():
-            upscaled = _flood(image, upscaled, band)
+        border = _border(labels)
+    else:
+        border = np.zeros(labels.shape, np.bool_)
+    upscaled, state = _spread(labels, border, shape, mask)
+    if state.any():
+        _flood(upscaled, state, np.asarray(image))
     return _fill_from_nearest(upscaled, mask)
+
+
+def _spread(labels: Labels, border: Bools, shape: tuple[int, int], mask: Bools | None) -> tuple[Labels, Bytes8]:
+    """Give each block the label of its working pixel; leave open what is to be decided, and say where that is."""
+    from segmentation.kernels.compiled import read_only
+    from segmentation.kernels.watershed import spread_blocks
+
+    spread = np.empty(shape, labels.dtype)
+    state = np.zeros(-(-spread.size // 8) * 8, np.uint8)
+    inside = np.zeros((0, 0), np.bool_) if mask is None else mask
+    rows, columns = centres(shape[0], labels.shape[0]), centres(shape[1], labels.shape[1])
+    spread_blocks(read_only(labels), border, rows, columns, read_only(inside), spread, state)
+    return spread, state
 
 
 def _border(labels: Labels) -> Bools:
     """Find the pixels that touch another label, except those of pieces that have no other pixels."""
-    from skimage.measure import label
+    from segmentation.kernels.compiled import read_only
+    from segmentation.kernels.pieces import connected_pieces
 
     border = np.zeros(labels.shape, dtype=bool)
     for one, other in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[1:], np.s_[:-1])):
         differs = (labels[one] != labels[other]) & (labels[one] != 0) & (labels[other] != 0)
         border[one] |= differs
         border[other] |= differs
-    pieces: Ints = label(labels, connectivity=1, background=0)
-    has_interior = np.zeros(int(pieces.max()) + 1, dtype=bool)
+    pieces, sizes, _ = connected_pieces(read_only(labels))
+    has_interior = np.zeros(len(sizes), dtype=bool)
     has_interior[pieces[~border]] = True
     border &= has_interior[pieces]
     return border
 
 
-def _flood(image: Image, labels: Labels, band: Bools) -> Labels:
-    """Decide the pixels of the band anew, by a watershed of the image's gradient."""
-    from scipy.ndimage import binary_dilation, gaussian_gradient_magnitude
-    from skimage.segmentation import watershed
+def _flood(labels: Labels, state: Bytes8, image: Image) -> None:
+    """Decide the open pixels, in place, by a watershed of the image's gradient."""
+    from segmentation.kernels.watershed import find_places, flood, gradient_magnitude
 
-    grey = image.mean(axis=2, dtype=np.float64) if image.ndim == 3 else image.astype(np.float64)
-    elevation = gaussian_gradient_magnitude(grey, sigma=1)
-    # The flood starts at the pixels beside the band; the others would only fill its queue.
-    active = binary_dilation(band)
-    markers = np.where(active & ~band, labels, 0).astype(np.int32)
-    basin = active & (band | (labels != 0))
-    flooded = watershed(elevation, markers, connectivity=1, mask=basin)
-    return np.where(band, flooded, labels).astype(labels.dtype)
+    flat = labels.reshape(-1)
+    pixels = find_places(state, flat, labels.shape[1])
+    heights = gradient_magnitude(_channels(image), pixels, *_GAUSSIAN)
+    flood(flat, state, pixels, heights, labels.shape[1])
 
 
 def _fill_from_nearest(labels: Labels, mask: Bools | None) -> Labels:
@@ -215,7 +224,8 @@ def merge_small_regions(labels: Labels, image: Image, min_size: int) -> Labels:
     Notes
     -----
     O(P) for finding the pieces and O(log) for each merge. Pieces are compared by their mean values, a piece
-    that grew by its new mean; of equally good neighbours the first in raster order is taken.
+    that grew by its new mean; of equally good neighbours the first in raster order is taken. See
+    `segmentation.kernels.pieces.merge_pieces`.
 
     Examples
     --------
@@ -227,97 +237,23 @@ def merge_small_regions(labels: Labels, image: Image, min_size: int) -> Labels:
         raise ImageError(f"the labels have shape {labels.shape}, the image {image.shape[:2]}; they must be equal")
     if min_size <= 1:
         return relabel_sequential(labels)
-    from skimage.measure import label
+    from segmentation.kernels.compiled import read_only
+    from segmentation.kernels.pieces import connected_pieces, merge_pieces, sum_pieces
 
-    pieces: Ints = label(labels, connectivity=1, background=0)
-    n_pieces = int(pieces.max())
-    label_of = np.zeros(n_pieces + 1, dtype=np.int64)
-    label_of[pieces.ravel()] = labels.ravel()
-    adjacency = _Pieces(pieces, image, label_of)
-    adjacency.merge_below(min_size)
-    return relabel_sequential(label_of[adjacency.roots()][pieces])
-
-
-class _Pieces:
-    """Connected pieces of a label map, and who touches whom, while they are being merged."""
-
-    def __init__(self, pieces: Ints, image: Image, label_of: Ints) -> None:
-        n = len(label_of)
-        flat = pieces.ravel()
-        self.label_of: list[int] = label_of.tolist()
-        self.sizes: list[int] = np.bincount(flat, minlength=n).tolist()
-        channels = pixel_rows(image, None).T
-        sums = np.stack([np.bincount(flat, weights=channel, minlength=n) for channel in channels], axis=1)
-        self.sums: list[list[float]] = sums.tolist()
-        self.parent = list(range(n))
-        self.neighbours: list[set[int]] = [set() for _ in range(n)]
-        for a, b in _touching(pieces).tolist():
-            self.neighbours[a].add(b)
-            self.neighbours[b].add(a)
-
-    def merge_below(self, min_size: int) -> None:
-        """Merge each piece smaller than `min_size` that has a neighbour, the smallest first."""
-        queue = [(size, piece) for piece, size in enumerate(self.sizes) if piece and size < min_size]
-        heapq.heapify(queue)
-        while queue:
-            size, piece = heapq.heappop(queue)
-            if self.parent[piece] != piece or self.sizes[piece] != size or not self.neighbours[piece]:
-                continue
-            grown = self._merge(piece, self._most_similar(piece))
-            if self.sizes[grown] < min_size:
-                heapq.heappush(queue, (self.sizes[grown], grown))
-
-    def roots(self) -> Ints:
-        """Return for each piece the one it has been merged into."""
-        roots = np.array(self.parent)
-        while (roots[roots] != roots).any():
-            roots = roots[roots]
-        return roots
-
-    def _most_similar(self, piece: int) -> int:
-        return min(self.neighbours[piece], key=lambda other: (self._contrast(piece, other), other))
-
-    def _contrast(self, a: int, b: int) -> float:
-        return sum(
-            (p / self.sizes[a] - q / self.sizes[b]) ** 2 for p, q in zip(self.sums[a], self.sums[b], strict=True)
-        )
-
-    def _merge(self, piece: int, into: int) -> int:
-        """Join a piece to its neighbour, and both to the pieces of the same label that they now touch."""
-        label = self.label_of[into]
-        grown = self._unite(piece, into)
-        self.label_of[grown] = label
-        # Only what `piece` brought along can be new, but a united piece may stand for it.
-        while alike := [other for other in self.neighbours[grown] if self.label_of[other] == label]:
-            grown = self._unite(alike[0], grown)
-        return grown
-
-    def _unite(self, a: int, b: int) -> int:
-        """Join two neighbours; the one with fewer neighbours is relinked."""
-        if len(self.neighbours[a]) > len(self.neighbours[b]):
-            a, b = b, a
-        self.parent[a] = b
-        self.sizes[b] += self.sizes[a]
-        self.sums[b] = [p + q for p, q in zip(self.sums[a], self.sums[b], strict=True)]
-        for other in self.neighbours[a]:
-            self.neighbours[other].discard(a)
-            if other != b:
-                self.neighbours[other].add(b)
-                self.neighbours[b].add(other)
-        self.neighbours[a] = set()
-        return b
+    pieces, sizes, label_of = connected_pieces(read_only(labels))
+    if sizes[1:].min(initial=min_size) >= min_size:
+        return relabel_sequential(labels)
+    sums = sum_pieces(pieces, _channels(image), len(sizes))
+    merge_pieces(pieces, sizes, sums, label_of, min_size)
+    return relabel_sequential(label_of)[pieces]
 
 
-def _touching(pieces: Ints) -> Ints:
-    """List the pairs of pieces that share a side, each once, shape (E, 2)."""
-    n = int(pieces.max()) + 1
-    codes = []
-    for one, other in ((pieces[:, 1:], pieces[:, :-1]), (pieces[1:], pieces[:-1])):
-        touching = (one != other) & (one != 0) & (other != 0)
-        low = np.minimum(one[touching], other[touching]).astype(np.int64)
-        codes.append(low * n + np.maximum(one[touching], other[touching]))
-    code = np.unique(np.concatenate(codes))
-    return np.stack([code // n, code % n], axis=1)
+def _channels(image: Image) -> Image:
+    """Return an image as compiled loops take it, shape (M, N, C), in one of four types; floats hold the others."""
+    from segmentation.kernels.compiled import read_only
+
+    common = image.dtype in (np.uint8, np.uint16, np.float32, np.float64)
+    return read_only((image if common else image.astype(np.float64)).reshape(*image.shape[:2], -1))
 
 
 def region_means(features: Floats, labels: NodeLabels) -> Floats:

@@ -169,7 +169,8 @@ def _stored_digest(target: Path) -> str:
 
 def _add_label(staging: Path, target: Path, entry: Entry) -> None:
     store = MemoryStore()
-    _write_label(zarr.create_group(store), entry)
+    label = zarr.create_group(store, zarr_format=3, attributes=_label_attributes(entry))
+    _write_array(label, entry.labels, ["y", "x"])
     _dump(staging / "label", store)
     put_folder(staging / "label", target / "labels" / entry.label)
     listed = sorted(path.name for path in (target / "labels").iterdir() if (path / "zarr.json").exists())
@@ -196,8 +197,9 @@ def _image_group(entry: Entry) -> MemoryStore:
     }
     root = zarr.create_group(store, zarr_format=3, attributes=attributes)
     _write_array(root, pixels, [axis["name"] for axis in axes])
-    _write_label(root.create_group(f"labels/{entry.label}"), entry)
-    root["labels"].attrs.update({"ome": {"version": "0.5", "labels": [entry.label]}})
+    root.create_group("labels", attributes={"ome": {"version": "0.5", "labels": [entry.label]}})
+    label = root.create_group(f"labels/{entry.label}", attributes=_label_attributes(entry))
+    _write_array(label, entry.labels, ["y", "x"])
     return store
 
 
@@ -210,7 +212,7 @@ def _multiscale(name: str, axes: list[dict[str, str]], steps: list[float]) -> di
     return {"name": name, "axes": axes, "datasets": [dataset]}
 
 
-def _write_label(group: zarr.Group, entry: Entry) -> None:
+def _label_attributes(entry: Entry) -> dict[str, Any]:
     axes = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
     image_label: dict[str, Any] = {"version": "0.5", "source": {"image": "../../"}}
     n_regions = len(entry.areas)
@@ -220,7 +222,7 @@ def _write_label(group: zarr.Group, entry: Entry) -> None:
             {"label-value": value, "rgba": rgba} for value, rgba in zip(entry.areas, colors, strict=True)
         ]
         image_label["properties"] = [{"label-value": value, "area": area} for value, area in entry.areas.items()]
-    attributes: dict[str, Any] = {
+    return {
         "ome": {
             "version": "0.5",
             "multiscales": [_multiscale(entry.label, axes, [1.0, 1.0])],
@@ -236,8 +238,6 @@ def _write_label(group: zarr.Group, entry: Entry) -> None:
             "versions": versions(),
         },
     }
-    group.attrs.update(attributes)
-    _write_array(group, entry.labels, ["y", "x"])
 
 
 def _color_list(colors: Bytes8) -> list[list[int]]:

@@ -160,3 +160,23 @@ def test_a_large_picture_is_a_jpeg_with_the_same_colors():
 
 def test_a_picture_too_long_for_jpeg_is_a_png():
     assert encode_picture(np.zeros((62, 65_501, 3), np.uint8))[1] == ".png"
+
+
+@settings(max_examples=60, deadline=None)
+@given(label_maps, st.integers(1, 6))
+def test_outlines_are_the_boundary_and_masked_pixels_a_third_as_bright(labels, thickness):
+    image = np.random.default_rng(0).integers(0, 256, (*labels.shape, 3), np.uint8)
+    expected = image.copy()
+    expected[labels == 0] = (expected[labels == 0] * 0.35).astype(np.uint8)
+    outline = boundary_mask(labels, thickness)
+    expected[outline] = region_colors(int(labels.max()))[labels[outline]]
+    np.testing.assert_array_equal(render_contours(image, labels, thickness_px=thickness), expected)
+
+
+def test_a_png_of_several_chunks_reads_as_one(monkeypatch):
+    picture = np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8)
+    monkeypatch.setattr("segmentation.contours._PNG_CHUNK_BYTES", 1000)
+    data, _ = encode_picture(picture)
+    assert data.count(b"IDAT") > 3
+    with Pillow.open(BytesIO(data)) as read:
+        np.testing.assert_array_equal(np.asarray(read), picture)
