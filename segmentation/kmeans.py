@@ -1,16 +1,29 @@
 """k-means on the colours of pixels: a palette."""
 
+import math
 import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from segmentation.arrays import Bools, Floats, Image, NodeLabels
+from segmentation.arrays import Bools, Floats, Image, Integers, NodeLabels
 from segmentation.errors import ImageError, ParameterError
 from segmentation.graphs import pixel_rows
 
 #: Pixels looked at first when the distinct colours are counted; mostly they are enough.
 SAMPLE = 4096
+#: What whole numbers may be parts of: grey levels of 8 bits, and of 16 bits brought to the range of 8.
+WHOLE = (1.0, 257.0)
+#: Levels that whole numbers may span.
+MANY = 1 << 16
+#: Bits of the number of a grid's cell, and those that a channel gets at most if its values are not whole numbers.
+CELL_BITS, FLOAT_BITS = 32, 10
+#: Attempts start on the means of cells: of that many, or of some for each cluster, and some times more.
+COARSE, COARSE_PER_CLUSTER = 1000, 20
+#: Attempts that go on with all colours.
+POLISHED = 3
+#: Sorted values, and entries of the table, that grey levels are divided exactly with.
+EXACT_VALUES, EXACT_TABLE = 1 << 16, 1 << 25
 
 
 class KMeansResult(NamedTuple):
@@ -68,7 +81,7 @@ def kmeans(
     features: Floats,
     *,
     n_clusters: int = 8,
-    algorithm: str = "lloyd",
+    algorithm: str = "distinct",
     n_init: int = 10,
     max_iter: int = 100,
     tol: float = 0.85,
@@ -125,8 +138,8 @@ def kmeans(
     >>> result.inertia
     1.0
     """
-    if algorithm not in ("lloyd", "minibatch"):
-        raise ParameterError(f"unknown algorithm {algorithm!r}; choose lloyd or minibatch")
+    if algorithm not in ("distinct", "lloyd", "minibatch"):
+        raise ParameterError(f"unknown algorithm {algorithm!r}; choose distinct, lloyd or minibatch")
     if min(n_clusters, n_init, max_iter) < 1 or not tol >= 0:
         raise ParameterError(
             "n_clusters, n_init and max_iter must be >= 1 and tol >= 0, "
@@ -137,9 +150,10 @@ def kmeans(
             f"{n_clusters} clusters are more than the {len(features)} pixels of the working grid; "
             "ask for fewer, or use a larger scale"
         )
+    if algorithm == "distinct":
+        return _fit_distinct(features, n_clusters, n_init, max_iter, tol, random_state)
     if not _has_more_distinct(features, n_clusters):
-        centers, labels = np.unique(features, axis=0, return_inverse=True)
-        return KMeansResult(labels.ravel(), centers, 0.0)
+        return _one_each(features)
     return _fit(features, algorithm, n_clusters, n_init, max_iter, tol, random_state)
 
 
@@ -166,3 +180,116 @@ def _has_more_distinct(features: Floats, n: int) -> bool:
     """Tell whether there are more than `n` distinct rows."""
     sample = features[:: max(1, len(features) // SAMPLE)]
     return any(len(np.unique(rows, axis=0)) > n for rows in (sample, features))
+
+
+def _one_each(features: Floats) -> KMeansResult:
+    """Make every distinct point a cluster, in ascending order."""
+    centers, labels = np.unique(features, axis=0, return_inverse=True)
+    return KMeansResult(labels.ravel(), centers, 0.0)
+
+
+class _Colours(NamedTuple):
+    """Distinct points, or what is close to them: their values in a unit of their own, and where they came from."""
+
+    #: Pixels sorted by the cell of a grid in which they lie: see `kernels.kmeans.sorted_cells`.
+    packed: Integers
+    #: Where the pixels of each point start in them, and the end.
+    starts: Integers
+    #: Bits that a channel has in the number of a cell.
+    bits: int
+    #: Shape (C, N).
+    points: Floats
+    #: Pixels of each point.
+    weights: Floats
+    #: Value = origin + point / factor.
+    origin: Floats
+    factor: float
+
+
+def _fit_distinct(
+    features: Floats, n_clusters: int, n_init: int, max_iter: int, tol: float, random_state: int
+) -> KMeansResult:
+    from segmentation.kernels.kmeans import pixel_labels, settle
+
+    # Of one type, and writable: the loops are compiled for that alone.
+    features = np.require(features, dtype=np.float64, requirements=["C", "A", "W"])
+    low, high = features.min(axis=0), features.max(axis=0)
+    colours = None if np.array_equal(low, high) else _group(features, low, high)
+    if colours is None or (_has_few_cells(colours, n_clusters) and not _has_more_distinct(features, n_clusters)):
+        return _one_each(features)
+    if features.shape[1] == 1:
+        centres = _grey_centres(colours, n_clusters, max_iter, tol)
+    else:
+        draws = np.random.default_rng(random_state).random((n_init, n_clusters, 2 + int(np.log(n_clusters))))
+        centres = _color_centres(colours, n_clusters, draws, max_iter, tol * colours.factor)
+    labels, squares = settle(colours.points, centres)
+    inertia = float(np.dot(squares, colours.weights)) / colours.factor / colours.factor
+    centers = colours.origin + centres / colours.factor
+    return KMeansResult(pixel_labels(colours.packed, colours.starts, labels), centers, inertia)
+
+
+def _group(features: Floats, low: Floats, high: Floats) -> _Colours:
+    """Sort the pixels by colour, and group equal ones; with whole numbers these are all that are equal."""
+    from segmentation.kernels.kmeans import are_whole, equal_runs, run_points, sorted_cells
+
+    extent, n_channels = float((high - low).max()), features.shape[1]
+    per_unit = next((n for n in WHOLE if extent * n < MANY and are_whole(features, n)), 0.0)
+    most = CELL_BITS // n_channels
+    if per_unit:
+        low = np.rint(low * per_unit) / per_unit
+        needed = int(np.rint(extent * per_unit)).bit_length()
+        bits, factor, grid = min(needed, most), per_unit, per_unit * 2.0 ** min(0, most - needed)
+    else:
+        # A power of two changes no digit; squares of what is tiny or huge would leave the range of floats.
+        bits, factor = min(most, FLOAT_BITS), 2.0 ** min(8 - math.frexp(extent)[1], 1000)
+        needed, grid = CELL_BITS + 1, min(2.0**bits / extent, 1e300)
+    packed = sorted_cells(features, low, grid, bits)
+    starts = equal_runs(packed, features, needed <= bits)
+    points, weights = run_points(packed, starts, features, low, factor, per_unit > 0)
+    return _Colours(packed, starts, bits, points, weights, low, factor)
+
+
+def _has_few_cells(colours: _Colours, n: int) -> bool:
+    """Tell whether the colours lie in at most `n` cells of the finest grid."""
+    from segmentation.kernels.kmeans import cell_runs
+
+    return len(cell_runs(colours.packed, colours.starts, 0)) - 1 <= n
+
+
+def _color_centres(colours: _Colours, n_clusters: int, draws: Floats, max_iter: int, tol: float) -> Floats:
+    """Run attempts on coarse cells, and the best of them on all colours; return the best centres."""
+    from segmentation.kernels.kmeans import lloyd, seed_centres
+
+    points, weights = _coarse(colours, max(COARSE, COARSE_PER_CLUSTER * n_clusters))
+    starts = [seed_centres(points, weights, numbers) for numbers in draws]
+    gains = [lloyd(points, weights, start, max_iter, 0.0) for start in starts]
+    best = [starts[number] for number in np.argsort(-np.array(gains), kind="stable")[:POLISHED]]
+    gains = [lloyd(colours.points, colours.weights, start, max_iter, tol) for start in best]
+    return best[int(np.argmax(gains))]
+
+
+def _coarse(colours: _Colours, wanted: int) -> tuple[Floats, Floats]:
+    """Sum colours up: means and weights of the cells of the coarsest grid on which they fill as many as wanted."""
+    from segmentation.kernels.kmeans import cell_means, cell_runs
+
+    n_channels, n_points = colours.points.shape
+    for level in range(1, colours.bits + 1):
+        cells = cell_runs(colours.packed, colours.starts, n_channels * (colours.bits - level))
+        if len(cells) > 2 * n_points / 3:
+            break
+        if len(cells) > wanted:
+            return cell_means(colours.points, colours.weights, cells)
+    # Hardly fewer cells than points, or most points in few cells: then some points stand for all.
+    step = -(-n_points // MANY)
+    return np.ascontiguousarray(colours.points[:, ::step]), colours.weights[::step].copy()
+
+
+def _grey_centres(colours: _Colours, n_clusters: int, max_iter: int, tol: float) -> Floats:
+    """Return the best centres there are for one channel."""
+    from segmentation.kernels.kmeans import lloyd, optimal_ends
+
+    order = np.argsort(colours.points[0], kind="stable")
+    values, weights = colours.points[0][order], colours.weights[order]
+    ends = optimal_ends(values, weights, min(n_clusters, len(values)))
+    sums = np.add.reduceat(values * weights, np.append(0, ends[:-1]))
+    return (sums / np.add.reduceat(weights, np.append(0, ends[:-1])))[:, np.newaxis]
