@@ -18,10 +18,12 @@ WHOLE = (1.0, 257.0)
 MANY = 1 << 16
 #: Bits of the number of a grid's cell, and those that a channel gets at most if its values are not whole numbers.
 CELL_BITS, FLOAT_BITS = 32, 10
-#: Attempts start on the means of cells: of that many, or of some for each cluster, and some times more.
-COARSE, COARSE_PER_CLUSTER = 1000, 20
-#: Attempts that go on with all colours.
-POLISHED = 3
+#: Starts tried for each attempt, and attempts that reach the finest grid.
+STARTS, FINALISTS = 4, 2
+#: Cells of the coarsest grid: at least that many, and at least as many for each cluster.
+COARSE, COARSE_PER_CLUSTER = 500, 30
+#: When to stop on grids, from coarse to fine: part of the range of the colours that centres move.
+ROUGH = (1 / 300, 1 / 2500, 1 / 2500)
 #: Sorted values, and entries of the table, that grey levels are divided exactly with.
 EXACT_VALUES, EXACT_TABLE = 1 << 16, 1 << 25
 
@@ -209,19 +211,18 @@ class _Colours(NamedTuple):
 def _fit_distinct(
     features: Floats, n_clusters: int, n_init: int, max_iter: int, tol: float, random_state: int
 ) -> KMeansResult:
-    from segmentation.kernels.kmeans import pixel_labels, settle
+    from segmentation.kernels.kmeans import pixel_labels, settle, value_range
 
     # Of one type, and writable: the loops are compiled for that alone.
     features = np.require(features, dtype=np.float64, requirements=["C", "A", "W"])
-    low, high = features.min(axis=0), features.max(axis=0)
+    low, high = value_range(features)
     colours = None if np.array_equal(low, high) else _group(features, low, high)
     if colours is None or (_has_few_cells(colours, n_clusters) and not _has_more_distinct(features, n_clusters)):
         return _one_each(features)
     if features.shape[1] == 1:
         centres = _grey_centres(colours, n_clusters, max_iter, tol)
     else:
-        draws = np.random.default_rng(random_state).random((n_init, n_clusters, 2 + int(np.log(n_clusters))))
-        centres = _color_centres(colours, n_clusters, draws, max_iter, tol * colours.factor)
+        centres = _color_centres(colours, n_clusters, n_init, max_iter, tol * colours.factor, random_state)
     labels, squares = settle(colours.points, centres)
     inertia = float(np.dot(squares, colours.weights)) / colours.factor / colours.factor
     centers = colours.origin + centres / colours.factor
@@ -256,32 +257,43 @@ def _has_few_cells(colours: _Colours, n: int) -> bool:
     return len(cell_runs(colours.packed, colours.starts, 0)) - 1 <= n
 
 
-def _color_centres(colours: _Colours, n_clusters: int, draws: Floats, max_iter: int, tol: float) -> Floats:
-    """Run attempts on coarse cells, and the best of them on all colours; return the best centres."""
+def _color_centres(
+    colours: _Colours, n_clusters: int, n_init: int, max_iter: int, tol: float, random_state: int
+) -> Floats:
+    """Run many attempts on coarse cells, fewer and fewer on finer ones, and the best on all colours."""
     from segmentation.kernels.kmeans import lloyd, seed_centres
 
-    points, weights = _coarse(colours, max(COARSE, COARSE_PER_CLUSTER * n_clusters))
-    starts = [seed_centres(points, weights, numbers) for numbers in draws]
-    gains = [lloyd(points, weights, start, max_iter, 0.0) for start in starts]
-    best = [starts[number] for number in np.argsort(-np.array(gains), kind="stable")[:POLISHED]]
-    gains = [lloyd(colours.points, colours.weights, start, max_iter, tol) for start in best]
-    return best[int(np.argmax(gains))]
+    grids = _grids(colours, max(COARSE, COARSE_PER_CLUSTER * n_clusters))
+    shape = STARTS * n_init, n_clusters, 2 + int(math.log(n_clusters))
+    attempts = [seed_centres(*grids[0], draws) for draws in np.random.default_rng(random_state).random(shape)]
+    extent = float(colours.points.max())
+    stops = [extent * part for part in ROUGH[: len(grids) - 1]] + [tol]
+    for (points, weights), stop, keep in zip(grids, stops, (n_init, FINALISTS, 1, 1), strict=False):
+        gains = [lloyd(points, weights, centres, max_iter, stop) for centres in attempts]
+        attempts = [attempts[number] for number in np.argsort(-np.array(gains), kind="stable")[:keep]]
+    return attempts[0]
 
 
-def _coarse(colours: _Colours, wanted: int) -> tuple[Floats, Floats]:
-    """Sum colours up: means and weights of the cells of the coarsest grid on which they fill as many as wanted."""
+def _grids(colours: _Colours, wanted: int) -> list[tuple[Floats, Floats]]:
+    """Sum colours up in coarse and finer cells: means and weights of each, and at the end all colours.
+
+    The coarsest grid is the first of which as many cells as wanted are filled, each next has cells half as wide.
+    """
     from segmentation.kernels.kmeans import cell_means, cell_runs
 
     n_channels, n_points = colours.points.shape
+    grids: list[tuple[Floats, Floats]] = []
     for level in range(1, colours.bits + 1):
         cells = cell_runs(colours.packed, colours.starts, n_channels * (colours.bits - level))
-        if len(cells) > 2 * n_points / 3:
+        if len(grids) == len(ROUGH) or len(cells) > 0.6 * n_points:
             break
         if len(cells) > wanted:
-            return cell_means(colours.points, colours.weights, cells)
-    # Hardly fewer cells than points, or most points in few cells: then some points stand for all.
-    step = -(-n_points // MANY)
-    return np.ascontiguousarray(colours.points[:, ::step]), colours.weights[::step].copy()
+            grids.append(cell_means(colours.points, colours.weights, cells))
+    if not grids and n_points > MANY:
+        # Most points lie in few cells: some points stand for all.
+        step = -(-n_points // MANY)
+        grids.append((np.ascontiguousarray(colours.points[:, ::step]), colours.weights[::step].copy()))
+    return [*grids, (colours.points, colours.weights)]
 
 
 def _grey_centres(colours: _Colours, n_clusters: int, max_iter: int, tol: float) -> Floats:

@@ -19,6 +19,17 @@ DIGIT = 11
 
 
 @compiled
+def value_range(features: Floats) -> tuple[Floats, Floats]:
+    """Return the least and the largest value of each column."""
+    low, high = features[0].copy(), features[0].copy()
+    for row in range(1, features.shape[0]):
+        for channel in range(features.shape[1]):
+            value = features[row, channel]
+            low[channel], high[channel] = min(low[channel], value), max(high[channel], value)
+    return low, high
+
+
+@compiled
 def are_whole(features: Floats, per_unit: float) -> bool:
     """Tell whether all values times `per_unit` are whole numbers, up to the rounding of a division and a product."""
     for row in range(features.shape[0]):
