@@ -21,7 +21,9 @@ CELL_BITS, FLOAT_BITS = 32, 10
 #: Starts tried for each attempt, and attempts that reach the finest grid.
 STARTS, FINALISTS = 4, 2
 #: Cells of the coarsest grid: at least that many, and at least as many for each cluster.
-COARSE, COARSE_PER_CLUSTER = 500, 30
+COARSE, COARSE_PER_CLUSTER = 200, 30
+#: Part of the colours that a grid has at most filled cells.
+FEWER = 0.6
 #: When to stop on grids, from coarse to fine: part of the range of the colours that centres move.
 ROUGH = (1 / 300, 1 / 2500, 1 / 2500)
 #: Sorted values, and entries of the table, that grey levels are divided exactly with.
@@ -252,9 +254,8 @@ def _group(features: Floats, low: Floats, high: Floats) -> _Colours:
 
 def _has_few_cells(colours: _Colours, n: int) -> bool:
     """Tell whether the colours lie in at most `n` cells of the finest grid."""
-    from segmentation.kernels.kmeans import cell_runs
-
-    return len(cell_runs(colours.packed, colours.starts, 0)) - 1 <= n
+    cells = colours.packed[colours.starts[:-1]] >> np.uint64(CELL_BITS)
+    return int(np.count_nonzero(cells[1:] != cells[:-1])) < n
 
 
 def _color_centres(
@@ -279,21 +280,21 @@ def _grids(colours: _Colours, wanted: int) -> list[tuple[Floats, Floats]]:
 
     The coarsest grid is the first of which as many cells as wanted are filled, each next has cells half as wide.
     """
-    from segmentation.kernels.kmeans import cell_means, cell_runs
+    from segmentation.kernels.kmeans import cell_means, new_at
 
-    n_channels, n_points = colours.points.shape
-    grids: list[tuple[Floats, Floats]] = []
-    for level in range(1, colours.bits + 1):
-        cells = cell_runs(colours.packed, colours.starts, n_channels * (colours.bits - level))
-        if len(grids) == len(ROUGH) or len(cells) > 0.6 * n_points:
-            break
-        if len(cells) > wanted:
-            grids.append(cell_means(colours.points, colours.weights, cells))
-    if not grids and n_points > MANY:
+    points, weights = colours.points, colours.weights
+    grids = [(points, weights)]
+    new = new_at(colours.packed, colours.starts, colours.bits, len(points))
+    filled = np.cumsum(np.bincount(new, minlength=colours.bits + 2))[: colours.bits + 1]
+    useful = np.flatnonzero((filled >= wanted) & (filled <= FEWER * len(weights)))[: len(ROUGH)]
+    for level in useful[::-1]:
+        points, weights, new = cell_means(points, weights, new, level)
+        grids.insert(0, (points, weights))
+    if len(grids) == 1 and len(weights) > MANY:
         # Most points lie in few cells: some points stand for all.
-        step = -(-n_points // MANY)
-        grids.append((np.ascontiguousarray(colours.points[:, ::step]), colours.weights[::step].copy()))
-    return [*grids, (colours.points, colours.weights)]
+        step = -(-len(weights) // MANY)
+        grids.insert(0, (np.ascontiguousarray(points[:, ::step]), weights[::step].copy()))
+    return grids
 
 
 def _grey_centres(colours: _Colours, n_clusters: int, max_iter: int, tol: float) -> Floats:

@@ -151,31 +151,43 @@ def run_points(
 
 
 @compiled
-def cell_runs(packed: Integers, starts: Integers, shift: int) -> Integers:
-    """Find where runs of points begin that share a cell, once `shift` bits of its number are dropped."""
-    cells = np.empty(len(starts), np.int64)
-    count, drop = 0, np.uint64(INDEX_BITS + shift)
-    for run in range(len(starts) - 1):
-        if run == 0 or packed[starts[run]] >> drop != packed[starts[run - 1]] >> drop:
-            cells[count] = run
-            count += 1
-    cells[count] = len(starts) - 1
-    return cells[: count + 1].copy()
+def new_at(packed: Integers, starts: Integers, bits: int, n_channels: int) -> Integers:
+    """Find the coarsest grid on which each run lies in another cell than the run before.
+
+    Returns
+    -------
+    levels : ndarray of int8, shape (N,)
+        Grid i has ``2**i`` cells along a channel; 0 for the first run, `bits` + 1 for one in the cell before.
+    """
+    levels = np.zeros(len(starts) - 1, np.int8)
+    for run in range(1, len(levels)):
+        differ = (packed[starts[run]] ^ packed[starts[run - 1]]) >> np.uint64(INDEX_BITS)
+        level = bits + 1
+        while differ:
+            differ >>= np.uint64(n_channels)
+            level -= 1
+        levels[run] = level
+    return levels
 
 
 @compiled
-def cell_means(points: Floats, weights: Floats, cells: Integers) -> tuple[Floats, Floats]:
-    """Return the weighted mean of each run of points, shape (C, number of runs), and its weight."""
-    count = len(cells) - 1
-    means, masses = np.empty((len(points), count)), np.empty(count)
-    for cell in range(count):
-        masses[cell] = weights[cells[cell] : cells[cell + 1]].sum()
+def cell_means(points: Floats, weights: Floats, levels: Integers, level: int) -> tuple[Floats, Floats, Integers]:
+    """Sum the points of each cell of grid `level` up to one: its mean, its weight, its level from `new_at`."""
+    count = 0
+    for point in range(len(levels)):
+        count += levels[point] <= level
+    means, masses, new = np.zeros((len(points), count)), np.zeros(count), np.zeros(count, np.int8)
+    cell = -1
+    for point in range(len(levels)):
+        if levels[point] <= level:
+            cell += 1
+            new[cell] = levels[point]
+        masses[cell] += weights[point]
         for channel in range(len(points)):
-            total = 0.0
-            for point in range(cells[cell], cells[cell + 1]):
-                total += weights[point] * points[channel, point]
-            means[channel, cell] = total / masses[cell]
-    return means, masses
+            means[channel, cell] += weights[point] * points[channel, point]
+    for channel in range(len(points)):
+        means[channel] /= masses
+    return means, masses, new
 
 
 @compiled
