@@ -16,10 +16,10 @@ SAMPLE = 4096
 WHOLE = (1.0, 257.0)
 #: Levels that whole numbers may span.
 MANY = 1 << 16
-#: Bits of the number of a grid's cell, and those that a channel gets at most if its values are not whole numbers.
-CELL_BITS, FLOAT_BITS = 32, 10
-#: Starts tried for each attempt, and attempts that reach the finest grid.
-STARTS, FINALISTS = 4, 2
+#: Bits of the number of a grid's cell, of that of a pixel, and those of a channel whose values are not whole numbers.
+CELL_BITS, INDEX_BITS, FLOAT_BITS = 32, 32, 10
+#: Starts tried for each attempt, those of them that go on to the second grid, and all that reach the third.
+STARTS, KEPT, FINALISTS = 6, 2, 3
 #: Cells of the coarsest grid: at least that many, and at least as many for each cluster.
 COARSE, COARSE_PER_CLUSTER = 200, 30
 #: Part of the colours that a grid has at most filled cells.
@@ -157,7 +157,8 @@ def kmeans(
     if algorithm == "distinct":
         return _fit_distinct(features, n_clusters, n_init, max_iter, tol, random_state)
     if not _has_more_distinct(features, n_clusters):
-        return _one_each(features)
+        centers, labels = np.unique(features, axis=0, return_inverse=True)
+        return KMeansResult(labels.ravel(), centers, 0.0)
     return _fit(features, algorithm, n_clusters, n_init, max_iter, tol, random_state)
 
 
@@ -186,12 +187,6 @@ def _has_more_distinct(features: Floats, n: int) -> bool:
     return any(len(np.unique(rows, axis=0)) > n for rows in (sample, features))
 
 
-def _one_each(features: Floats) -> KMeansResult:
-    """Make every distinct point a cluster, in ascending order."""
-    centers, labels = np.unique(features, axis=0, return_inverse=True)
-    return KMeansResult(labels.ravel(), centers, 0.0)
-
-
 class _Colours(NamedTuple):
     """Distinct points, or what is close to them: their values in a unit of their own, and where they came from."""
 
@@ -217,16 +212,20 @@ def _fit_distinct(
 
     # Of one type, and writable: the loops are compiled for that alone.
     features = np.require(features, dtype=np.float64, requirements=["C", "A", "W"])
-    low, high = value_range(features)
-    colours = None if np.array_equal(low, high) else _group(features, low, high)
-    if colours is None or (_has_few_cells(colours, n_clusters) and not _has_more_distinct(features, n_clusters)):
-        return _one_each(features)
+    low, high, finite = value_range(features)
+    if not finite:
+        raise ImageError("some features are NaN or infinite; leave these pixels out")
+    if np.array_equal(low, high):
+        return KMeansResult(np.zeros(len(features), dtype=np.int64), features[:1].copy(), 0.0)
+    colours = _group(features, low, high)
+    if few := _one_each_of_few(colours, features, n_clusters):
+        return few
     if features.shape[1] == 1:
-        centres = _grey_centres(colours, n_clusters, max_iter, tol)
+        centres = _grey_centres(colours, n_clusters, max_iter, tol * colours.factor)
     else:
         centres = _color_centres(colours, n_clusters, n_init, max_iter, tol * colours.factor, random_state)
     labels, squares = settle(colours.points, centres)
-    inertia = float(np.dot(squares, colours.weights)) / colours.factor / colours.factor
+    inertia = float(squares @ colours.weights) / colours.factor / colours.factor
     centers = colours.origin + centres / colours.factor
     return KMeansResult(pixel_labels(colours.packed, colours.starts, labels), centers, inertia)
 
@@ -252,10 +251,19 @@ def _group(features: Floats, low: Floats, high: Floats) -> _Colours:
     return _Colours(packed, starts, bits, points, weights, low, factor)
 
 
-def _has_few_cells(colours: _Colours, n: int) -> bool:
-    """Tell whether the colours lie in at most `n` cells of the finest grid."""
-    cells = colours.packed[colours.starts[:-1]] >> np.uint64(CELL_BITS)
-    return int(np.count_nonzero(cells[1:] != cells[:-1])) < n
+def _one_each_of_few(colours: _Colours, features: Floats, n: int) -> KMeansResult | None:
+    """Make every distinct point a cluster, in ascending order; None if there are more than `n`."""
+    from segmentation.kernels.kmeans import pixel_labels
+
+    first = colours.packed[colours.starts[:-1]]
+    cells = first >> np.uint64(INDEX_BITS)
+    if np.count_nonzero(cells[1:] != cells[:-1]) >= n:
+        return None
+    pixels = (first & np.uint64((1 << INDEX_BITS) - 1)).astype(np.int64)
+    centers, labels = np.unique(features[pixels], axis=0, return_inverse=True)
+    if len(centers) > n:
+        return None
+    return KMeansResult(pixel_labels(colours.packed, colours.starts, labels.ravel()), centers, 0.0)
 
 
 def _color_centres(
@@ -269,7 +277,7 @@ def _color_centres(
     attempts = [seed_centres(*grids[0], draws) for draws in np.random.default_rng(random_state).random(shape)]
     extent = float(colours.points.max())
     stops = [extent * part for part in ROUGH[: len(grids) - 1]] + [tol]
-    for (points, weights), stop, keep in zip(grids, stops, (n_init, FINALISTS, 1, 1), strict=False):
+    for (points, weights), stop, keep in zip(grids, stops, (KEPT * n_init, FINALISTS, 1, 1), strict=False):
         gains = [lloyd(points, weights, centres, max_iter, stop) for centres in attempts]
         attempts = [attempts[number] for number in np.argsort(-np.array(gains), kind="stable")[:keep]]
     return attempts[0]
@@ -298,11 +306,25 @@ def _grids(colours: _Colours, wanted: int) -> list[tuple[Floats, Floats]]:
 
 
 def _grey_centres(colours: _Colours, n_clusters: int, max_iter: int, tol: float) -> Floats:
-    """Return the best centres there are for one channel."""
+    """Return the best centres there are for one channel; of very many values, good ones."""
     from segmentation.kernels.kmeans import lloyd, optimal_ends
 
     order = np.argsort(colours.points[0], kind="stable")
-    values, weights = colours.points[0][order], colours.weights[order]
-    ends = optimal_ends(values, weights, min(n_clusters, len(values)))
-    sums = np.add.reduceat(values * weights, np.append(0, ends[:-1]))
-    return (sums / np.add.reduceat(weights, np.append(0, ends[:-1])))[:, np.newaxis]
+    values, weights = colours.points[0, order], colours.weights[order]
+    n_bins = min(EXACT_VALUES, max(n_clusters, EXACT_TABLE // n_clusters))
+    exact = len(values) <= n_bins
+    if not exact:
+        values, weights = _means(values, weights, np.linspace(0, len(values), n_bins + 1)[1:].astype(np.int64))
+    if n_clusters < len(values):
+        values, weights = _means(values, weights, optimal_ends(values, weights, n_clusters))
+    centres = values[:, np.newaxis].copy()
+    if not exact:
+        lloyd(colours.points, colours.weights, centres, max_iter, tol)
+    return centres
+
+
+def _means(values: Floats, weights: Floats, ends: Integers) -> tuple[Floats, Floats]:
+    """Return the weighted mean and the weight of each run of values, given where runs end."""
+    starts = np.append(0, ends[:-1])
+    masses: Floats = np.add.reduceat(weights, starts)
+    return np.add.reduceat(values * weights, starts) / masses, masses

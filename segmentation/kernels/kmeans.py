@@ -19,14 +19,15 @@ DIGIT = 11
 
 
 @compiled
-def value_range(features: Floats) -> tuple[Floats, Floats]:
-    """Return the least and the largest value of each column."""
-    low, high = features[0].copy(), features[0].copy()
-    for row in range(1, features.shape[0]):
+def value_range(features: Floats) -> tuple[Floats, Floats, bool]:
+    """Return the least and the largest value of each column, and whether all values are finite."""
+    low, high, rest = features[0].copy(), features[0].copy(), 0.0
+    for row in range(features.shape[0]):
         for channel in range(features.shape[1]):
             value = features[row, channel]
             low[channel], high[channel] = min(low[channel], value), max(high[channel], value)
-    return low, high
+            rest += value - value
+    return low, high, rest == 0.0
 
 
 @compiled
@@ -73,7 +74,7 @@ def sorted_cells(features: Floats, origin: Floats, factor: float, bits: int) -> 
     last = float((1 << bits) - 1)
     for pixel in range(len(features)):
         cell = np.uint64(0)
-        for channel in range(n_channels):
+        for channel in range(n_channels if bits > 0 else 0):
             # Half a millionth of a cell keeps whole numbers in their cell when they are a rounding below.
             place = min((features[pixel, channel] - origin[channel]) * factor + 5e-7, last)
             cell |= spread[int(place)] << np.uint64(channel)
@@ -463,6 +464,9 @@ def optimal_ends(values: Floats, weights: Floats, n_clusters: int) -> Integers:
         costs[i] = _within(masses, sums, squares, 0, i)
     for k in range(1, n_clusters):
         costs, before = before, costs
+        if k == n_clusters - 1:
+            splits[k, n], costs[n] = _best_split(masses, sums, squares, before, k, n - 1, n)
+            break
         step = 1
         while step <= n:
             step *= 2
