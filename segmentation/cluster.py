@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -33,8 +33,8 @@ class Method:
     graph: Callable[..., csr_array] | None
     #: From the working image, its mask and the graph, to a label for each node and scores of its own.
     cluster: Callable[..., tuple[NodeLabels, dict[str, float]]]
-    #: Whether it runs solvers that would spread over all cores.
-    threaded: bool
+    #: Whether it runs, with these parameters, solvers that would spread over all cores.
+    threaded: Callable[[Any], bool]
 
 
 def build_graph(working: Image, mask: Bools | None, params: MethodParams) -> csr_array | None:
@@ -119,7 +119,7 @@ def cluster(
     """
     method = METHODS[params.method]
     keywords = params.model_dump(exclude={*GRAPH_FIELDS, "method"})
-    with _thread_pools().limit(limits=1) if method.threaded else nullcontext():
+    with _thread_pools().limit(limits=1) if method.threaded(params) else nullcontext():
         nodes, scores = method.cluster(working, mask, graph, seed=seed, **keywords)
     labels = np.zeros(working.shape[:2], dtype=np.int64)
     labels[np.ones(labels.shape, dtype=bool) if mask is None else mask] = nodes + 1
@@ -238,7 +238,7 @@ def _palette(
 
 
 METHODS: dict[str, Method] = {
-    "spectral": Method(graph=pixel_graph, cluster=_cut, threaded=True),
-    "ward": Method(graph=_grid, cluster=_merge, threaded=False),
-    "kmeans": Method(graph=None, cluster=_palette, threaded=True),
+    "spectral": Method(graph=pixel_graph, cluster=_cut, threaded=lambda _: True),
+    "ward": Method(graph=_grid, cluster=_merge, threaded=lambda _: False),
+    "kmeans": Method(graph=None, cluster=_palette, threaded=lambda params: params.algorithm != "distinct"),
 }

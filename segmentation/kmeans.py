@@ -224,10 +224,10 @@ def _fit_distinct(
         centres = _grey_centres(colours, n_clusters, max_iter, tol * colours.factor)
     else:
         centres = _color_centres(colours, n_clusters, n_init, max_iter, tol * colours.factor, random_state)
-    labels, squares = settle(colours.points, centres)
-    inertia = float(squares @ colours.weights) / colours.factor / colours.factor
+    labels, inertia = settle(colours.points, colours.weights, centres)
     centers = colours.origin + centres / colours.factor
-    return KMeansResult(pixel_labels(colours.packed, colours.starts, labels), centers, inertia)
+    labels = pixel_labels(colours.packed, colours.starts, labels)
+    return KMeansResult(labels, centers, inertia / colours.factor / colours.factor)
 
 
 def _group(features: Floats, low: Floats, high: Floats) -> _Colours:

@@ -410,15 +410,22 @@ def _fill_empty(points: Floats, centres: Floats, labels: Integers, counts: Integ
 
 
 @compiled
-def settle(points: Floats, centres: Floats) -> tuple[Integers, Floats]:
-    """Return the nearest centre of every point as `nearest` does, after giving a point to centres that have none."""
+def settle(points: Floats, weights: Floats, centres: Floats) -> tuple[Integers, float]:
+    """Return the nearest centre of every point, and the sum of the weighted squared distances.
+
+    Centres that are nobody's nearest get a point first, as long as there is one that is not a centre itself.
+    """
     while True:
         labels, squares = nearest(points, centres)
         counts = np.zeros(len(centres), np.int64)
         for label in labels:
             counts[label] += 1
         if counts.min() > 0 or not _fill_empty(points, centres, labels, counts):
-            return labels, squares
+            # Not by a library's dot product: that may be split over threads.
+            inertia = 0.0
+            for i in range(len(weights)):
+                inertia += weights[i] * squares[i]
+            return labels, inertia
 
 
 @compiled
