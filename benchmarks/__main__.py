@@ -5,12 +5,13 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import memory, orchestration, pictures, reference_cases, scale, ward
+from benchmarks import kmeans, memory, orchestration, pictures, reference_cases, scale, ward
 from benchmarks.measure import markdown, versions
 
 BENCHMARKS = {
     "reference_cases": reference_cases,
     "ward": ward,
+    "kmeans": kmeans,
     "pictures": pictures,
     "memory": memory,
     "orchestration": orchestration,

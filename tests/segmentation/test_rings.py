@@ -38,6 +38,17 @@ def test_running_the_library_does_not_load_the_orchestrator_either():
     assert not loaded & {"prefect", "dask", "distributed", "matplotlib"}
 
 
+def test_a_palette_needs_no_scikit_learn():
+    loaded = loaded_after(
+        "import numpy, segmentation as s\n"
+        "from segmentation.cluster import build_graph, cluster\n"
+        "params, working = s.KMeans(n_clusters=2), numpy.eye(9)\n"
+        "cluster(working, None, build_graph(working, None, params), params, 0)"
+    )
+    assert "numba" in loaded
+    assert not loaded & {"sklearn", "skimage"}
+
+
 def test_importing_the_library_alone_loads_nothing_heavy():
     heavy = {"sklearn", "skimage", "scipy", "numba", "pandas", "zarr", "pyarrow"}
     assert not loaded_after("import segmentation") & heavy
