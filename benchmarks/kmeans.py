@@ -1,4 +1,4 @@
-"""k-means on distinct colours against scikit-learn and OpenCV: time and sum of squares over seeds, 12 megapixels alone."""
+"""k-means on distinct colours against scikit-learn's and OpenCV's: time, sum of squares, memory at 12 megapixels."""
 
 import json
 import statistics

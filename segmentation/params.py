@@ -67,7 +67,8 @@ class Ward(Params):
 class KMeans(Params):
     """k-means on colour: a palette; ignores where pixels are.
 
-    The stopping rule is OpenCV's: at most `max_iter` rounds, or no centre moved by `tol` grey levels.
+    The stopping rule is OpenCV's: at most `max_iter` rounds, or no centre moved by `tol` grey levels. For one
+    channel "distinct" finds the best palette there is: only `n_clusters` then counts.
     """
 
     method: Literal["kmeans"] = "kmeans"

@@ -120,7 +120,7 @@ def equal_runs(packed: Integers, features: Floats, same_cell: bool) -> Integers:
         Run i is ``packed[starts[i] : starts[i + 1]]``.
     """
     starts = np.empty(len(packed) + 1, np.int64)
-    count, before = 0, 0
+    count, before = 0, np.int64(0)
     for place in range(len(packed)):
         pixel = np.int64(packed[place] & np.uint64(0xFFFFFFFF))
         new = place == 0 or (packed[place] ^ packed[place - 1]) >> np.uint64(INDEX_BITS) != 0
@@ -224,6 +224,16 @@ def _nearest_of_block(
     """Write, for points start..stop-1, the nearest centre (of equal ones the first) and the squared distance to it."""
     n = stop - start
     best[:n], labels[:n] = np.inf, 0
+    if len(points) == 3:
+        red, green, blue = points[0, start:stop], points[1, start:stop], points[2, start:stop]
+        for k in range(len(centres)):
+            r, g, b = centres[k, 0], centres[k, 1], centres[k, 2]
+            for i in range(n):
+                square = (red[i] - r) ** 2 + (green[i] - g) ** 2 + (blue[i] - b) ** 2
+                closer = square < best[i]
+                best[i] = square if closer else best[i]
+                labels[i] = k if closer else labels[i]
+        return
     for k in range(len(centres)):
         _squares(points, start, stop, centres[k], squares)
         for i in range(n):

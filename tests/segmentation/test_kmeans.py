@@ -235,7 +235,7 @@ def test_features_that_are_read_only_or_strided_are_taken():
     np.testing.assert_array_equal(kmeans(features, n_clusters=4).labels, kmeans(POINTS, n_clusters=4).labels)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e300])
 def test_features_that_are_not_finite_are_refused(value):
     points = POINTS.copy()
     points[17, 1] = value
