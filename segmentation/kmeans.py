@@ -20,13 +20,13 @@ MANY = 1 << 16
 #: Bits of the number of a grid's cell, of that of a pixel, and those of a channel whose values are not whole numbers.
 CELL_BITS, INDEX_BITS, FLOAT_BITS = 32, 32, 10
 #: Starts tried for each attempt, those of them that go on to the second grid, and all that reach the third.
-STARTS, KEPT, FINALISTS = 6, 2, 3
+STARTS, KEPT, FINALISTS = 8, 3, 3
 #: Cells of the coarsest grid: at least that many, and at least as many for each cluster.
 COARSE, COARSE_PER_CLUSTER = 200, 30
 #: Part of the colours that a grid has at most filled cells.
 FEWER = 0.6
 #: When to stop on grids, from coarse to fine: part of the range of the colours that centres move.
-ROUGH = (1 / 300, 1 / 2500, 1 / 2500)
+ROUGH = (1 / 100, 1 / 100, 1 / 2500)
 #: Sorted values, and entries of the table, that grey levels are divided exactly with.
 EXACT_VALUES, EXACT_TABLE = 1 << 16, 1 << 25
 
@@ -135,7 +135,7 @@ def kmeans(
     "distinct" minimises the same sum over all points. O(P) time for grouping, and O(N·C·n_clusters) for each of
     few rounds on N distinct points; 25 to 65 bytes for each point beside the features. Points are sorted into
     the cells of a grid; whole numbers, also those of 16 bits in the range of 255, are thereby grouped entirely,
-    other values where neighbours in that order are equal. The attempts (six starts of greedy k-means++ for each
+    other values where neighbours in that order are equal. The attempts (eight starts of greedy k-means++ for each
     of `n_init`) run on the means of coarse cells, the best of them on cells half as wide, and half as wide
     again, until centres move less than 1/2500 of the range of the features. The best goes on with all points
     until `tol` or `max_iter` ends it. Whole numbers give the same partition in any order of the points.
@@ -339,7 +339,7 @@ def _grey_centres(colours: _Colours, n_clusters: int, max_iter: int, tol: float)
         values, weights = _means(values, weights, np.linspace(0, len(values), n_bins + 1)[1:].astype(np.int64))
     if n_clusters < len(values):
         values, weights = _means(values, weights, optimal_ends(values, weights, n_clusters))
-    centres = values[:, np.newaxis].copy()
+    centres: Floats = values[:, np.newaxis].copy()
     if not exact:
         lloyd(colours.points, colours.weights, centres, max_iter, tol)
     return centres

@@ -471,18 +471,17 @@ def optimal_ends(values: Floats, weights: Floats, n_clusters: int) -> Integers:
     n = len(values)
     # From the mean: the difference of two prefix sums loses what they have in common.
     centred = values - (values * weights).sum() / weights.sum()
-    masses, sums, squares = np.zeros(n + 1), np.zeros(n + 1), np.zeros(n + 1)
+    masses, sums = np.zeros(n + 1), np.zeros(n + 1)
     masses[1:] = np.cumsum(weights)
     sums[1:] = np.cumsum(weights * centred)
-    squares[1:] = np.cumsum(weights * centred * centred)
     splits = np.zeros((n_clusters, n + 1), np.int32)
-    costs, before = np.empty(n + 1), np.empty(n + 1)
-    for i in range(1, n + 1):
-        costs[i] = _within(masses, sums, squares, 0, i)
+    # Gains, not costs: what squares add is the same however values are divided.
+    gains, before = np.zeros(n + 1), np.zeros(n + 1)
+    gains[1:] = sums[1:] ** 2 / masses[1:]
     for k in range(1, n_clusters):
-        costs, before = before, costs
+        gains, before = before, gains
         if k == n_clusters - 1:
-            splits[k, n], costs[n] = _best_split(masses, sums, squares, before, k, n - 1, n)
+            splits[k, n], gains[n] = _best_split(masses, sums, before, k, n - 1, n)
             break
         step = 1
         while step <= n:
@@ -491,8 +490,8 @@ def optimal_ends(values: Floats, weights: Floats, n_clusters: int) -> Integers:
             for i in range(step, n + 1, 2 * step):
                 if i > k:
                     low = max(splits[k, i - step], k)
-                    high = splits[k, i + step] if i + step <= n else i - 1
-                    splits[k, i], costs[i] = _best_split(masses, sums, squares, before, low, min(high, i - 1), i)
+                    high = min(splits[k, i + step] if i + step <= n else n, i - 1)
+                    splits[k, i], gains[i] = _best_split(masses, sums, before, low, high, i)
             step //= 2
     ends = np.empty(n_clusters, np.int64)
     ends[-1] = n
@@ -502,20 +501,12 @@ def optimal_ends(values: Floats, weights: Floats, n_clusters: int) -> Integers:
 
 
 @compiled
-def _best_split(
-    masses: Floats, sums: Floats, squares: Floats, before: Floats, low: int, high: int, i: int
-) -> tuple[int, float]:
-    """Return the start low..high, and the cost, of the last cluster of the first i values."""
-    best, least = low, np.inf
+def _best_split(masses: Floats, sums: Floats, before: Floats, low: int, high: int, i: int) -> tuple[int, float]:
+    """Return the start low..high of the last cluster of the first i values, and what it and those before gain."""
+    best, most = low, -np.inf
     for j in range(low, high + 1):
-        cost = before[j] + _within(masses, sums, squares, j, i)
-        if cost < least:
-            best, least = j, cost
-    return best, least
-
-
-@compiled
-def _within(masses: Floats, sums: Floats, squares: Floats, start: int, stop: int) -> float:
-    """Return the sum of squares of values start..stop-1 around their mean."""
-    total = sums[stop] - sums[start]
-    return max(0.0, float(squares[stop] - squares[start] - total * total / (masses[stop] - masses[start])))
+        total = sums[i] - sums[j]
+        gain = before[j] + total * total / (masses[i] - masses[j])
+        if gain > most:
+            best, most = j, gain
+    return best, most
