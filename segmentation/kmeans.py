@@ -16,7 +16,9 @@ SAMPLE = 4096
 #: What whole numbers may be parts of: grey levels of 8 bits, and of 16 bits brought to the range of 8.
 WHOLE = (1.0, 257.0)
 #: Levels that whole numbers may span.
-MANY = 1 << 16
+LEVELS = 1 << 16
+#: Points that stand for all where no grid tells them apart.
+STAND_INS = 1 << 16
 #: Bits of the number of a grid's cell, of that of a pixel, and those of a channel whose values are not whole numbers.
 CELL_BITS, INDEX_BITS, FLOAT_BITS = 32, 32, 10
 #: Starts tried for each attempt, those of them that go on to the second grid, and all that reach the third.
@@ -255,7 +257,7 @@ def _group(features: Floats, low: Floats, high: Floats) -> _Colours:
     from segmentation.kernels.kmeans import are_whole, equal_runs, run_points, sorted_cells
 
     extent, n_channels = float((high - low).max()), features.shape[1]
-    per_unit = next((n for n in WHOLE if extent * n < MANY and are_whole(features, n)), 0.0)
+    per_unit = next((n for n in WHOLE if extent * n < LEVELS and are_whole(features, n)), 0.0)
     most = CELL_BITS // n_channels
     if per_unit:
         low = np.rint(low * per_unit) / per_unit
@@ -318,9 +320,9 @@ def _grids(colours: _Colours, wanted: int) -> list[tuple[Floats, Floats]]:
     for level in useful[::-1]:
         points, weights, new = cell_means(points, weights, new, level)
         grids.insert(0, (points, weights))
-    if len(grids) == 1 and len(weights) > MANY:
+    if len(grids) == 1 and len(weights) > STAND_INS:
         # Most points lie in few cells: some points stand for all.
-        step = -(-len(weights) // MANY)
+        step = -(-len(weights) // STAND_INS)
         grids.insert(0, (np.ascontiguousarray(points[:, ::step]), weights[::step].copy()))
     return grids
 

@@ -214,7 +214,7 @@ def test_levels_of_integers_are_recognised_whatever_the_rounding(parts):
 
 
 def test_most_pixels_in_few_cells_are_clustered_all_the_same(monkeypatch):
-    monkeypatch.setattr(module, "MANY", 500)
+    monkeypatch.setattr(module, "STAND_INS", 500)
     features = np.vstack([POINTS * 1e-7] * 4 + [np.full((1, 3), 255.0)]) + np.arange(1201)[:, np.newaxis] * 1e-9
     result = kmeans(features, n_clusters=6)
     assert len(np.unique(result.labels)) == 6
