@@ -5,13 +5,26 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import chain, growth, labels, memory, ncut, orchestration, pictures, reference_cases, scale, ward
+from benchmarks import (
+    chain,
+    growth,
+    kmeans,
+    labels,
+    memory,
+    ncut,
+    orchestration,
+    pictures,
+    reference_cases,
+    scale,
+    ward,
+)
 from benchmarks.measure import markdown, versions
 
 BENCHMARKS = {
     "reference_cases": reference_cases,
     "ncut": ncut,
     "ward": ward,
+    "kmeans": kmeans,
     "chain": chain,
     "growth": growth,
     "pictures": pictures,

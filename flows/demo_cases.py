@@ -86,7 +86,9 @@ def _circle_recipe(n_regions: int) -> Recipe:
 
 def _palette(n_clusters: int) -> Recipe:
     """Cluster under the criteria of OpenCV's tutorial: ten attempts, 100 rounds, centres within 0.85 grey levels."""
-    return Recipe(sigma=0, scale=1, method=KMeans(n_clusters=n_clusters, n_init=10, max_iter=100, tol=0.85))
+    return Recipe(
+        sigma=0, scale=1, method=KMeans(n_clusters=n_clusters, algorithm="lloyd", n_init=10, max_iter=100, tol=0.85)
+    )
 
 
 FOUR_CIRCLES = Case("four-circles.tif", "four-circles", _circle_recipe(4))

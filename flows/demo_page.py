@@ -319,7 +319,7 @@ def _digits(results: Results) -> Section:
     from sklearn.datasets import load_digits
 
     digits: Any = load_digits()
-    found = kmeans(digits.data, n_clusters=10, n_init=10, max_iter=300, tol=0, random_state=0)
+    found = kmeans(digits.data, n_clusters=10, algorithm="lloyd", n_init=10, max_iter=300, tol=0, random_state=0)
     likeliest, hits = _majority(found.labels, digits.target)
     without = sorted(set(digits.target.tolist()) - set(likeliest.tolist()))
     figures = [
@@ -363,7 +363,7 @@ def _blobs(results: Results) -> Section:
     from sklearn.metrics import adjusted_rand_score
 
     points, truth, centers = make_blobs(n_samples=300, centers=4, cluster_std=0.6, random_state=0, return_centers=True)
-    found = kmeans(points, n_clusters=4, n_init=10, max_iter=300, tol=0, random_state=0)
+    found = kmeans(points, n_clusters=4, algorithm="lloyd", n_init=10, max_iter=300, tol=0, random_state=0)
     distances = np.linalg.norm(found.centers[:, np.newaxis] - centers, axis=2).min(axis=1)
     description = "Scatter plot of 300 points in four groups, each in its colour, a ring at each centre."
     x, y = (_axis(name, points[:, column]) for column, name in enumerate("xy"))

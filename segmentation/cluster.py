@@ -1,10 +1,11 @@
 """The table of methods: from a working image to a graph, from both to labels and scores."""
 
 import functools
+import importlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -35,8 +36,8 @@ class Method:
     cluster: Callable[..., tuple[NodeLabels, dict[str, float]]]
     #: From the working image, its mask and the graph, to a tree that serves any number of regions, if it has one.
     grow: Callable[..., MergeTree] | None
-    #: Whether it runs solvers that would spread over all cores.
-    threaded: bool
+    #: With these parameters, the packages that it runs whose solvers would spread over all cores.
+    threaded: Callable[[Any], tuple[str, ...]]
 
 
 def build_graph(working: Image, mask: Bools | None, params: MethodParams) -> csr_array | None:
@@ -142,7 +143,8 @@ def cluster(
     keywords = params.model_dump(exclude={*GRAPH_FIELDS, "method"})
     if tree is not None:
         keywords["tree"] = tree
-    with _thread_pools().limit(limits=1) if method.threaded else nullcontext():
+    packages = method.threaded(params)
+    with _thread_pools(packages).limit(limits=1) if packages else nullcontext():
         nodes, scores = method.cluster(working, mask, graph, seed=seed, **keywords)
     labels = np.zeros(working.shape[:2], dtype=np.int64)
     labels[np.ones(labels.shape, dtype=bool) if mask is None else mask] = nodes + 1
@@ -165,12 +167,12 @@ def _check_contrast(working: Image, mask: Bools | None, params: MethodParams) ->
 
 
 @functools.cache
-def _thread_pools() -> "ThreadpoolController":
-    """Find the thread pools of the numerical libraries, once they are all loaded."""
-    import scipy.linalg  # noqa: F401
-    import sklearn.cluster  # noqa: F401
+def _thread_pools(packages: tuple[str, ...]) -> "ThreadpoolController":
+    """Find the thread pools of the numerical libraries, once those that are run are loaded."""
     from threadpoolctl import ThreadpoolController
 
+    for package in packages:
+        importlib.import_module(package)
     return ThreadpoolController()
 
 
@@ -288,8 +290,19 @@ def _palette(
     return result.labels, {"inertia": result.inertia}
 
 
+_SOLVERS = ("scipy.linalg", "sklearn.cluster")
 METHODS: dict[str, Method] = {
-    "spectral": Method(graph=_similarities, cluster=_cut, grow=None, threaded=True),
-    "ward": Method(graph=_grid, cluster=_merge, grow=_grow, threaded=False),
-    "kmeans": Method(graph=None, cluster=_palette, grow=None, threaded=True),
+    "spectral": Method(
+        graph=_similarities,
+        cluster=_cut,
+        grow=None,
+        threaded=lambda params: ("scipy.linalg",) if params.eigen_solver == "multilevel" else _SOLVERS,
+    ),
+    "ward": Method(graph=_grid, cluster=_merge, grow=_grow, threaded=lambda _: ()),
+    "kmeans": Method(
+        graph=None,
+        cluster=_palette,
+        grow=None,
+        threaded=lambda params: () if params.algorithm == "distinct" else _SOLVERS,
+    ),
 }

@@ -87,14 +87,16 @@ class Ward(Params):
 class KMeans(Params):
     """k-means on colour: a palette; ignores where pixels are.
 
-    The stopping rule is OpenCV's: at most `max_iter` rounds, or no centre moved by `tol` grey levels.
+    The stopping rule is OpenCV's: at most `max_iter` rounds, or no centre moved by `tol` grey levels. For one
+    channel "distinct" finds the best palette there is: only `n_clusters` then counts.
     """
 
     method: Literal["kmeans"] = "kmeans"
     n_clusters: int = Field(8, ge=1, description="Number of colours.")
     color_space: Literal["rgb", "lab"] = Field("rgb", description="Where distances are measured; grey stays grey.")
-    algorithm: Literal["lloyd", "minibatch"] = Field(
-        "lloyd", description="All pixels in every round, or random mini-batches of them."
+    algorithm: Literal["distinct", "lloyd", "minibatch"] = Field(
+        "distinct",
+        description="Each distinct colour once, all pixels in every round, or random mini-batches of them.",
     )
     n_init: int = Field(10, ge=1, description="Attempts from different starts; the best is kept.")
     max_iter: int = Field(100, ge=1, description="Rounds at most.")

@@ -31,11 +31,20 @@ def test_no_module_of_the_library_loads_the_orchestrator():
 def test_running_the_library_does_not_load_the_orchestrator_either():
     loaded = loaded_after(
         "import numpy, segmentation as s\n"
-        "for method in (s.Spectral(n_regions=2), s.Ward(n_regions=2), s.KMeans(n_clusters=2)):\n"
+        "for method in (s.Spectral(n_regions=2, eigen_solver='arpack'), s.KMeans(n_clusters=2, algorithm='lloyd')):\n"
         "    s.segment(numpy.eye(9), s.Recipe(scale=0.9, method=method))"
     )
-    assert {"sklearn", "skimage", "numba"} < loaded
+    assert {"sklearn", "numba"} < loaded
     assert not loaded & {"prefect", "dask", "distributed", "matplotlib"}
+
+
+@pytest.mark.parametrize("method", ["Spectral(n_regions=2)", "Ward(n_regions=2)", "KMeans(n_clusters=2)"])
+def test_the_defaults_of_every_method_load_neither_scikit(method):
+    loaded = loaded_after(
+        f"import numpy, segmentation as s\ns.segment(numpy.eye(9), s.Recipe(scale=0.9, method=s.{method}))"
+    )
+    assert "numba" in loaded
+    assert not loaded & {"sklearn", "skimage", "prefect", "dask", "distributed", "matplotlib"}
 
 
 def test_importing_the_library_alone_loads_nothing_heavy():
