@@ -14,7 +14,7 @@ from segmentation.arrays import Bools, Floats, Image, Labels, NodeLabels
 from segmentation.errors import ImageError
 from segmentation.graphs import affinity_graph, grid_connectivity, pixel_graph, pixel_rows
 from segmentation.kmeans import color_features, kmeans
-from segmentation.labels import region_means, relabel_sequential
+from segmentation.labels import relabel_sequential
 from segmentation.params import KMeans, MethodParams, Spectral
 from segmentation.spectral import normalized_cut, spectral
 from segmentation.ward import MergeTree, cut_tree, merge_tree
@@ -196,10 +196,14 @@ def explained_variance(features: Floats, labels: NodeLabels) -> float:
     >>> explained_variance(np.array([[0.0], [2.0], [4.0], [6.0]]), np.array([0, 0, 1, 1]))
     0.8
     """
-    total = float(np.sum((features - features.mean(axis=0)) ** 2))
+    from segmentation.kernels.compiled import read_only
+    from segmentation.kernels.regions import squares_around_means
+
+    values, regions = read_only(features), labels.astype(np.int64, copy=False)
+    total = squares_around_means(values, read_only(np.zeros(len(regions), dtype=np.int64)), 1)
     if total <= np.finfo(np.float64).eps * float(np.sum(features**2)):
         return 1.0
-    within = float(np.sum((features - region_means(features, labels)[labels]) ** 2))
+    within = squares_around_means(values, read_only(regions), int(regions.max()) + 1)
     return min(1.0, max(0.0, 1.0 - within / total))
 
 

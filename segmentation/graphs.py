@@ -76,7 +76,7 @@ def pixel_graph(
     from segmentation.kernels.graphs import contrasts
 
     pairs = _pairs(image.shape[:2], mask, _neighbours(connectivity))
-    pixels = np.ascontiguousarray(pixel_rows(image, mask))
+    pixels = np.require(pixel_rows(image, mask), requirements=["C", "W"])
     contrast = contrasts(pixels, pairs.first, pairs.second)
     # Signed for grey images, as in scikit-learn.
     diagonal = pixels[:, 0] if pixels.shape[1] == 1 else _magnitude(pixels)
@@ -146,7 +146,7 @@ def affinity_graph(
 
     steps = _within(radius)
     pairs = _pairs(image.shape[:2], mask, steps)
-    pixels = np.ascontiguousarray(pixel_rows(image, mask))
+    pixels = np.require(pixel_rows(image, mask), requirements=["C", "W"])
     closeness = np.array([(down**2 + right**2) / sigma_distance**2 for down, right in steps])
     exponent = contrasts(pixels, pairs.first, pairs.second)
     exponent /= sigma_value

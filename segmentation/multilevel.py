@@ -95,7 +95,7 @@ def multilevel_cut(weights: csr_array, *, n_regions: int = 29, smallest: int = 1
         raise ParameterError(f"n_regions and smallest must be >= 1, got {n_regions} and {smallest}")
     if n_regions > weights.shape[0]:
         raise ImageError(f"{n_regions} regions are more than the {weights.shape[0]} nodes of the graph")
-    level = _as_level(weights)
+    level = as_level(weights)
     isolated = level.volumes <= 0
     if not isolated.any():
         return _cut_level(level, _Target(n_regions, smallest), seed).labels.astype(np.int64)
@@ -103,19 +103,22 @@ def multilevel_cut(weights: csr_array, *, n_regions: int = 29, smallest: int = 1
     joined = np.flatnonzero(~isolated)
     n_found = 0
     if len(joined):
-        level = _as_level(csr_array(weights[joined][:, joined]))
+        level = as_level(csr_array(weights[joined][:, joined]))
         labels[joined] = _cut_level(level, _Target(min(n_regions, len(joined)), smallest), seed).labels
         n_found = int(labels[joined].max()) + 1
     labels[isolated] = n_found + np.arange(np.count_nonzero(isolated))
     return labels
 
 
-def _as_level(weights: csr_array) -> "Level":
+def as_level(weights: csr_array) -> "Level":
+    """Take a matrix for the finest graph, each node one pixel."""
     from segmentation.kernels.coarsening import Level, edge_sums
 
-    # Of fixed types: the loops are compiled for those alone.
-    indptr, indices = weights.indptr.astype(np.int64), weights.indices.astype(np.int32, copy=False)
-    data = weights.data.astype(np.float64, copy=False)
+    # Of fixed types: the loops are compiled for those alone. Arrays from elsewhere may be read-only.
+    indptr = weights.indptr.astype(np.int64)
+    indices, data = (
+        np.require(array, kind, ["C", "W"]) for array, kind in ((weights.indices, np.int32), (weights.data, np.float64))
+    )
     return Level(indptr, indices, data, edge_sums(indptr, indices, data), np.ones(weights.shape[0], dtype=np.int32))
 
 

@@ -11,7 +11,7 @@ from segmentation.arrays import Floats, Ints, NodeLabels
 from segmentation.assigners import ASSIGNERS
 from segmentation.errors import ImageError, ParameterError
 from segmentation.graphs import Component, Indices, connected_parts
-from segmentation.multilevel import multilevel_cut
+from segmentation.multilevel import as_level, multilevel_cut
 
 #: How a cut is found: by one that needs no eigenvectors of the pixels, or from those of an eigenvalue solver.
 EIGENVALUE_SOLVERS = ("arpack", "lobpcg", "amg")
@@ -381,9 +381,7 @@ def normalized_cut(weights: csr_array, labels: NodeLabels) -> float:
     >>> round(normalized_cut(chain, np.array([0, 0, 1, 1])), 3)
     0.667
     """
-    row, column, weight = _edges(weights)
-    source = labels[row]
-    leaves = source != labels[column]
-    volume = np.bincount(source, weights=weight)
-    cut = np.bincount(source[leaves], weights=weight[leaves], minlength=len(volume))
-    return float(np.sum(cut[volume > 0] / volume[volume > 0]))
+    from segmentation.kernels.ncut import cuts_and_volumes, ratio_sum
+
+    regions = np.array(labels, dtype=np.int32)
+    return float(ratio_sum(*cuts_and_volumes(as_level(weights), regions, int(regions.max()) + 1)))

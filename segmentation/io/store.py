@@ -20,7 +20,9 @@ from typing import Any, Literal
 
 import numpy as np
 import zarr
+from zarr.api import asynchronous
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
 from segmentation.arrays import Bytes8, Floats, Image, Labels
@@ -84,7 +86,7 @@ def write_entry(root: Path, entry: Entry) -> tuple[list[Output], str]:
         if _stored_digest(target) == entry.digest:
             _add_label(staging, target, entry)
         else:
-            _dump(staging / "image", _image_group(entry))
+            _dump(staging / "image", sync(_image_group(entry)))
             put_folder(staging / "image", target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -168,16 +170,23 @@ def _stored_digest(target: Path) -> str:
 
 
 def _add_label(staging: Path, target: Path, entry: Entry) -> None:
-    store = MemoryStore()
-    label = zarr.create_group(store, zarr_format=3, attributes=_label_attributes(entry))
-    _write_array(label, entry.labels, ["y", "x"])
-    _dump(staging / "label", store)
+    _dump(staging / "label", sync(_label_group(entry)))
     put_folder(staging / "label", target / "labels" / entry.label)
     listed = sorted(path.name for path in (target / "labels").iterdir() if (path / "zarr.json").exists())
     write_atomically(target / "labels" / "zarr.json", _labels_metadata(listed))
 
 
-def _image_group(entry: Entry) -> MemoryStore:
+# zarr's own thread does all of a group in one go: changing to it and back for every array costs more than the arrays.
+
+
+async def _label_group(entry: Entry) -> MemoryStore:
+    store = MemoryStore()
+    label = await asynchronous.create_group(store=store, zarr_format=3, attributes=_label_attributes(entry))
+    await _write_array(label, entry.labels, ["y", "x"])
+    return store
+
+
+async def _image_group(entry: Entry) -> MemoryStore:
     store = MemoryStore()
     color = entry.preview.ndim == 3
     pixels = np.moveaxis(entry.preview, -1, 0) if color else entry.preview
@@ -195,11 +204,11 @@ def _image_group(entry: Entry) -> MemoryStore:
             "versions": versions(),
         },
     }
-    root = zarr.create_group(store, zarr_format=3, attributes=attributes)
-    _write_array(root, pixels, [axis["name"] for axis in axes])
-    root.create_group("labels", attributes={"ome": {"version": "0.5", "labels": [entry.label]}})
-    label = root.create_group(f"labels/{entry.label}", attributes=_label_attributes(entry))
-    _write_array(label, entry.labels, ["y", "x"])
+    root = await asynchronous.create_group(store=store, zarr_format=3, attributes=attributes)
+    await _write_array(root, pixels, [axis["name"] for axis in axes])
+    await root.create_group("labels", attributes={"ome": {"version": "0.5", "labels": [entry.label]}})
+    label = await root.create_group(f"labels/{entry.label}", attributes=_label_attributes(entry))
+    await _write_array(label, entry.labels, ["y", "x"])
     return store
 
 
@@ -244,12 +253,12 @@ def _color_list(colors: Bytes8) -> list[list[int]]:
     return [[int(value) for value in color] + [255] for color in colors[1:]]
 
 
-def _write_array(group: zarr.Group, values: Image, names: list[str]) -> None:
+async def _write_array(group: zarr.AsyncGroup, values: Image, names: list[str]) -> None:
     spatial = tuple(min(size, _CHUNK) for size in values.shape[-2:])
     lead = values.shape[:-2]
     chunks = (*lead, *spatial)
     shards = (*lead, *(-(-size // _CHUNK) * _CHUNK if size > _CHUNK else size for size in values.shape[-2:]))
-    array = group.create_array(
+    array = await group.create_array(
         "0",
         shape=values.shape,
         chunks=chunks,
@@ -260,7 +269,7 @@ def _write_array(group: zarr.Group, values: Image, names: list[str]) -> None:
         dimension_names=names,
         config={"write_empty_chunks": True},  # a chunk that is absent is damage, never zeros
     )
-    array[...] = values
+    await array.setitem(..., values)
 
 
 def _labels_metadata(names: list[str]) -> bytes:

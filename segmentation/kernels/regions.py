@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from segmentation.arrays import Bytes8, Floats, Image, Ints, Labels
+from segmentation.arrays import Bytes8, Floats, Image, Integers, Ints, Labels
 from segmentation.kernels.compiled import compiled
 
 # Pixels compared at once: more of them than most stretches are long would be for nothing.
@@ -161,3 +161,22 @@ def _add_run(pixels: Image, start: int, stop: int, total: Floats) -> None:
         for column in range(start + 1, stop):
             grey += pixels[column, 0]
         total[0] += grey
+
+
+@compiled
+def squares_around_means(features: Floats, labels: Integers, n_regions: int) -> float:
+    """Sum the squared distances of points, shape (P, C), to the mean of their region, a number from 0."""
+    n_points, n_channels = features.shape
+    sizes, means = np.zeros(n_regions), np.zeros((n_regions, n_channels))
+    for point in range(n_points):
+        sizes[labels[point]] += 1
+        for channel in range(n_channels):
+            means[labels[point], channel] += features[point, channel]
+    for region in range(n_regions):
+        for channel in range(n_channels):
+            means[region, channel] /= max(1.0, sizes[region])
+    total = 0.0
+    for point in range(n_points):
+        for channel in range(n_channels):
+            total += (features[point, channel] - means[labels[point], channel]) ** 2
+    return total

@@ -120,6 +120,14 @@ def test_the_scores_are_those_of_the_working_labels(image, recipe):
     assert set(result.scores) <= {"n_regions", "explained_variance", "ncut", "inertia"}
 
 
+def test_explained_variance_is_what_the_means_of_the_regions_explain():
+    rng = np.random.default_rng(0)
+    features, labels = rng.random((50, 3)), rng.integers(0, 4, 50)
+    means = np.stack([features[labels == label].mean(axis=0) for label in range(4)])
+    within, total = np.sum((features - means[labels]) ** 2), np.sum((features - features.mean(axis=0)) ** 2)
+    assert explained_variance(features, labels) == pytest.approx(1 - within / total, rel=1e-12)
+
+
 @given(arrays(np.float64, (12, 2), elements=st.floats(-1e3, 1e3)), arrays(int, 12, elements=st.integers(0, 3)))
 @settings(max_examples=50)
 def test_explained_variance_is_a_share_that_refinement_never_lowers(features, labels):
