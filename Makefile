@@ -11,13 +11,14 @@ DEMO_OUTPUT ?= demo-output
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-install: $(STAMP) ## set everything up in .venv (hash-checked)
+install: $(STAMP) ## set everything up in .venv (hash-checked; loops compiled)
 
 # The lock is complete, so pip resolves nothing and checks every hash; the project itself is then linked in place.
 $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m segmentation.kernels
 	@touch $(STAMP)
 
 demo: $(STAMP) ## run the reference cases and a small archive; writes demo-output/

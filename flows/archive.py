@@ -19,6 +19,7 @@ from segmentation.io.lock import store_lock
 from segmentation.io.records import Subject, close_runs, commit_batch, open_runs, publish_index, read_records
 from segmentation.io.runs import now, read_run, start_run, was_interrupted, write_run
 from segmentation.io.store import sweep_staging, versions
+from segmentation.kernels import are_compiled
 from segmentation.params import Recipe
 from segmentation.planning import (
     PLAN_STEP,
@@ -141,7 +142,7 @@ def _compute(works: Sequence[Work], job: Job, settings: Settings, report: RunRep
             max_images=batch_size(len(works), n_workers),
         )
         refused: list[Record] = []
-        watcher.phase("segmenting")
+        watcher.phase("segmenting" if are_compiled() else "compiling, once on this machine; then segmenting")
         batches = _only_batches(grouped, job, refused)
         for outcome in drive(client, job, batches, in_flight=settings.batches_in_flight or 2 * n_workers):
             records = [_commit_lost(outcome, job)] if isinstance(outcome, Lost) else outcome

@@ -175,7 +175,11 @@ def _stamp(ref: ImageRef) -> tuple[object, ...]:
 #: A batch ends when its images have this many pixels: some seconds of work for any method.
 _BATCH_PIXELS = 10_000_000
 #: Peak bytes per working pixel while an image is clustered; measured by benchmarks/memory.py, rounded up.
-_CLUSTER_BYTES_PER_PIXEL = {"spectral": 1200, "ward": 450, "kmeans": 120}
+_CLUSTER_BYTES_PER_PIXEL = {"spectral": 350, "ward": 450, "kmeans": 120}
+#: Of a solver for the eigenvectors of all pixels.
+_SOLVER_BYTES_PER_PIXEL = 1200
+#: Edges, and the arrays they are made of, per pixel and square pixel of the radius of affinities.
+_RADIUS_BYTES_PER_PIXEL = 80
 #: Eigenvectors, and the k-means distances to them, that spectral clustering holds per pixel and region.
 _SPECTRAL_BYTES_PER_PIXEL_AND_REGION = 70
 #: Peak bytes per original pixel while a picture is decoded, smoothed, refined and drawn.
@@ -204,7 +208,10 @@ def estimate_cost(header: Header, recipe: Recipe) -> Cost:
     raw = header.pixels * header.channels * header.itemsize
     working = max(1, round(header.pixels * recipe.scale**2))
     per_pixel = _CLUSTER_BYTES_PER_PIXEL[recipe.method.method]
-    if isinstance(recipe.method, Spectral):
+    if isinstance(recipe.method, Spectral) and recipe.method.radius > 1:
+        per_pixel += round(_RADIUS_BYTES_PER_PIXEL * recipe.method.radius**2)
+    if isinstance(recipe.method, Spectral) and recipe.method.eigen_solver != "multilevel":
+        per_pixel = max(per_pixel, _SOLVER_BYTES_PER_PIXEL)
         n_regions = recipe.method.n_regions + recipe.method.extra_regions
         per_pixel += _SPECTRAL_BYTES_PER_PIXEL_AND_REGION * n_regions
     elif isinstance(recipe.method, KMeans):
