@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Sizes of the coarse graphs that greedy merging starts from: the smaller sees far, the larger sees detail.
 GREEDY_NODES = (1000, 4000)
+#: The coarse graph whose eigenvectors are computed: their entries in all, and bounds of its nodes.
+EIGEN_ENTRIES, EIGEN_NODES = 8000, (250, 4000)
 #: Clusters, for each region wanted, that the eigenvectors are first divided into.
 PIECES = (1, 15)
 #: An edge this much lighter than the heaviest of its ends is not contracted.
@@ -115,15 +117,13 @@ def as_level(weights: csr_array) -> "Level":
     from segmentation.kernels.coarsening import Level, edge_sums
 
     # Of fixed types: the loops are compiled for those alone. Arrays from elsewhere may be read-only.
-    indptr = weights.indptr.astype(np.int64)
-    indices, data = (
-        np.require(array, kind, ["C", "W"]) for array, kind in ((weights.indices, np.int32), (weights.data, np.float64))
-    )
+    indptr, indices = (np.require(array, np.int32, ["C", "W"]) for array in (weights.indptr, weights.indices))
+    data = np.require(weights.data, np.float64, ["C", "W"])
     return Level(indptr, indices, data, edge_sums(indptr, indices, data), np.ones(weights.shape[0], dtype=np.int32))
 
 
 def _cut_level(level: "Level", target: _Target, seed: int) -> _Cut:
-    eigen_nodes = max(500, min(4000, 8000 // target.n_regions))
+    eigen_nodes = int(np.clip(EIGEN_ENTRIES // target.n_regions, *EIGEN_NODES))
     with_eigenvectors = 4 * target.n_regions <= eigen_nodes
     sizes = [max(nodes, 4 * target.n_regions) for nodes in GREEDY_NODES]
     levels, groups = _coarsen(level, min([*sizes, eigen_nodes] if with_eigenvectors else sizes))
@@ -137,9 +137,13 @@ def _cut_level(level: "Level", target: _Target, seed: int) -> _Cut:
         cuts += [
             _lift(levels, groups, at, top, labels, target) for labels in _from_eigenvectors(levels[at], target, seed)
         ]
-    best = _combined(levels[min(top, len(levels) - 1)], cuts, target)
+    best = _combined(levels[top], cuts, target)
     best = _moved_in_groups(levels[top], best, target)
-    return _lift(levels, groups, top, 0, best.labels, target) if top else best
+    del groups[top:]
+    for finer in range(top - 1, -1, -1):
+        del levels[finer + 1 :]  # of many megapixels, the coarse graphs take as much memory as the fine one
+        best = _refined(levels[finer], best.labels[groups.pop()], target, ROUNDS)
+    return best
 
 
 def _coarsen(level: "Level", n_nodes: int, fences: Integers | None = None) -> tuple[list["Level"], list[Integers]]:
@@ -147,15 +151,15 @@ def _coarsen(level: "Level", n_nodes: int, fences: Integers | None = None) -> tu
     from segmentation.kernels.coarsening import contract, match
 
     levels, groups = [level], []
-    fences = np.zeros(len(level.volumes), dtype=np.int32) if fences is None else fences
     total = float(level.volumes.sum())
     while (count := len(levels[-1].volumes)) > n_nodes:
-        found, n_groups = match(levels[-1], fences, ROOM * total / max(count / 2, n_nodes), SHARE)
+        within = np.zeros(count, dtype=np.int32) if fences is None else fences
+        found, n_groups = match(levels[-1], within, ROOM * total / max(count / 2, n_nodes), SHARE)
         if n_groups > 0.95 * count:
             break
         levels.append(contract(levels[-1], found, n_groups))
         groups.append(found)
-        fences = _of_groups(fences, found, n_groups)
+        fences = None if fences is None else _of_groups(fences, found, n_groups)
     return levels, groups
 
 
@@ -207,7 +211,7 @@ def _from_eigenvectors(level: "Level", target: _Target, seed: int) -> Iterator[I
         vectors = _eigenvectors(level, target.n_regions, seed)
     except ArpackError:
         return  # the other candidates stand
-    children, _ = ward_merges(level.indptr, level.indices, vectors, level.volumes)
+    children, _ = ward_merges(level.indptr.astype(np.int64), level.indices, vectors, level.volumes)
     for pieces in PIECES:
         n_merges = min(len(children), max(0, n_nodes - pieces * target.n_regions))
         yield _merged(level, cut_merges(children, n_nodes, n_merges), target)

@@ -475,7 +475,7 @@ def test_prefect_deploy_takes_the_file_and_sigterm_ends_the_server_too(second):
         (["--port", "70000"], r"--port: got 70000; 1 to 65535"),
         (["--source", "absent", "--output", "out"], r"absent does not exist"),
         (["--source", "."], r"--output: not given"),
-        (["--method", "ward", "--regions", "0"], r"method.n_regions: .*got 0"),
+        (["--method", "ward", "--regions", "0"], r"--regions: got '0'; different numbers, each >= 1"),
     ],
 )
 def test_wrong_options_end_with_code_2_and_are_not_remembered(tmp_path, capsys, options, message):

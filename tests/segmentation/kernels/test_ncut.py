@@ -11,7 +11,7 @@ from segmentation.spectral import normalized_cut
 
 
 def level_of(graph):
-    indptr = graph.indptr.astype(np.int64)
+    indptr = graph.indptr.astype(np.int32)
     sums = edge_sums(indptr, graph.indices, graph.data)
     return Level(indptr, graph.indices, graph.data, sums, np.ones(len(sums), np.int32))
 
