@@ -89,10 +89,12 @@ def assign_discretize(
     """
     n_nodes, n_regions = embedding.shape
     random = random_state if isinstance(random_state, RandomState) else RandomState(random_state)
-    vectors = embedding / np.linalg.norm(embedding, axis=0) * np.sqrt(n_nodes)
+    # Norms column by column, as scikit-learn sums them: the last bit can decide between labels further down.
+    norms = np.array([np.linalg.norm(column) for column in embedding.T])
+    vectors = embedding / norms * np.sqrt(n_nodes)
     # Every axis points away from the first pixel.
     vectors *= np.where(vectors[0] == 0, 1.0, -np.sign(vectors[0]))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors /= np.sqrt((vectors**2).sum(axis=1, keepdims=True))
     rotation = _orthogonal_rows(vectors, int(random.randint(n_nodes))).T
     objective = 0.0
     labels: Ints = np.zeros(n_nodes, dtype=np.int64)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 #: Sizes of the coarse graphs that greedy merging starts from: the smaller sees far, the larger sees detail.
 GREEDY_NODES = (1000, 4000)
-#: The coarse graph whose eigenvectors are computed: their entries in all, and bounds of its nodes.
-EIGEN_ENTRIES, EIGEN_NODES = 8000, (250, 4000)
+#: The coarse graph whose eigenvectors are computed: nodes times regions, bounds of its nodes, and how many vectors.
+EIGEN_ENTRIES, EIGEN_NODES, VECTORS = 8000, (250, 4000), 12
 #: Clusters, for each region wanted, that the eigenvectors are first divided into.
 PIECES = (1, 15)
 #: An edge this much lighter than the heaviest of its ends is not contracted.
@@ -208,7 +208,7 @@ def _from_eigenvectors(level: "Level", target: _Target, seed: int) -> Iterator[I
 
     n_nodes = len(level.volumes)
     try:
-        vectors = _eigenvectors(level, target.n_regions, seed)
+        vectors = _eigenvectors(level, min(target.n_regions, VECTORS), seed)
     except ArpackError:
         return  # the other candidates stand
     children, _ = ward_merges(level.indptr.astype(np.int64), level.indices, vectors, level.volumes)
@@ -236,7 +236,7 @@ def _eigenvectors(level: "Level", count: int, seed: int) -> Floats:
     solve = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}).solve
     inverse = LinearOperator((n_nodes, n_nodes), matvec=solve, dtype=np.float64)
     start = root * (1.0 + 0.1 * RandomState(seed).standard_normal(n_nodes))
-    _, vectors = eigsh(matrix, k=count, sigma=0.0, OPinv=inverse, tol=1e-3, v0=start)
+    _, vectors = eigsh(matrix, k=count, sigma=0.0, OPinv=inverse, tol=1e-3, v0=start, rng=0)
     found: Floats = vectors / root[:, np.newaxis]
     return found
 
@@ -254,11 +254,21 @@ def _combined(level: "Level", cuts: list[_Cut], target: _Target) -> _Cut:
     """Take the lowest cut; lower it by merging anew what it and another one divide."""
     best, *others = sorted(cuts, key=lambda cut: cut.ncut)
     for other in others:
-        pairs = best.labels.astype(np.int64) * (int(other.labels.max()) + 1) + other.labels
-        pieces = np.unique(pairs, return_inverse=True)[1]
+        pieces = _pairs(best.labels, other.labels)
         combined = _refined(level, _merged(level, pieces, target), target, FIRST_ROUNDS)
         best = min(best, combined, key=lambda cut: cut.ncut)
     return best
+
+
+def _pairs(one: Integers, other: Integers) -> Integers:
+    """Number the pairs of labels that there are, from 0."""
+    width = int(other.max()) + 1
+    pairs = one.astype(np.int64) * width + other
+    if (int(one.max()) + 1) * width > 16 * len(one):
+        return np.unique(pairs, return_inverse=True)[1]
+    numbers = np.cumsum(np.bincount(pairs) > 0) - 1  # without sorting: most pairs that there can be are there
+    found: Integers = numbers[pairs]
+    return found
 
 
 def _moved_in_groups(level: "Level", best: _Cut, target: _Target) -> _Cut:

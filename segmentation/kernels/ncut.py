@@ -7,7 +7,7 @@ import numpy as np
 from segmentation.arrays import Bools, Floats, Integers
 from segmentation.kernels.coarsening import Level
 from segmentation.kernels.compiled import compiled
-from segmentation.kernels.heap import Heap, heapify, replace_first
+from segmentation.kernels.tournament import Tournament, play, put, tournament
 
 
 @compiled
@@ -34,13 +34,18 @@ def ratio_sum(cuts: Floats, volumes: Floats) -> float:
 
 
 class Clusters(NamedTuple):
-    """What is known of every cluster: nodes first, then one for each merge."""
+    """What is known of every cluster: nodes first, then one for each merge; `holders` has its place in the tournament.
+
+    `ratios` are cuts by volumes.
+    """
 
     cuts: Floats
     volumes: Floats
+    ratios: Floats
     sizes: Integers
     alive: Bools
     parents: Integers
+    holders: Integers
 
 
 class Edges(NamedTuple):
@@ -74,29 +79,30 @@ def merge_greedily(level: Level, fences: Integers, smallest: int) -> Integers:
 
     Notes
     -----
-    An edge belongs to the newer of its two clusters; every live cluster has one entry in the heap, the best edge that
-    it owns. O(E log E) time for E edges, as long as lists of neighbours stay short.
+    An edge belongs to the newer of its two clusters; every live cluster takes part in the tournament with the best edge
+    that it owns. O(E log P) time for E edges, as long as lists of neighbours stay short.
     """
     n_nodes = len(level.volumes)
     clusters, edges, end = _singles(level, fences)
-    heap = np.empty(n_nodes), np.empty(n_nodes, np.int32), np.empty(n_nodes, np.int32)
-    count = _first_merges(n_nodes, clusters, edges, smallest, heap)
+    ids, partners = np.arange(n_nodes).astype(np.int32), np.full(n_nodes, -1, np.int32)
+    entries = tournament(ids)
+    _first_merges(clusters, edges, smallest, entries, partners)
     children, slots = np.empty((n_nodes, 2), np.int32), np.full(2 * n_nodes, -1, np.int64)
     new = n_nodes
-    while count > 0:
-        newer, older = heap[1][0], heap[2][0]
-        if not clusters.alive[newer]:
-            count = replace_first(heap, count, 0.0, -1, -1)
-        elif not clusters.alive[older]:
-            price, older = _best(edges, newer, clusters.alive)
-            count = replace_first(heap, count, price, newer, older)
-        else:
+    while entries.costs[1] < np.inf:
+        place = entries.places[1]
+        newer, older = ids[place], partners[place]
+        if clusters.alive[older]:
             end = _with_room(edges, end, newer, older, clusters.alive, new)
             children[new - n_nodes, 0], children[new - n_nodes, 1] = older, newer
+            put(entries, clusters.holders[older], np.inf)
             end = _join(clusters, edges, newer, older, new, end, slots)
-            price, older = _price_all(clusters, edges, new, smallest)
-            count = replace_first(heap, count, price, new, older)
+            clusters.holders[new], ids[place] = place, new
+            price, partners[place] = _price_all(clusters, edges, new, smallest)
             new += 1
+        else:
+            price, partners[place] = _best(edges, newer, clusters.alive)
+        put(entries, place, price)
     return children[: new - n_nodes].copy()
 
 
@@ -105,11 +111,12 @@ def _singles(level: Level, fences: Integers) -> tuple[Clusters, Edges, int]:
     """Make every node a cluster; list its edges to nodes that it may merge with. All its edges count for its cut."""
     n_nodes = len(level.volumes)
     n_all = 2 * n_nodes
-    cuts, volumes, sizes = np.zeros(n_all), np.zeros(n_all), np.zeros(n_all, np.int64)
+    cuts, volumes, ratios, sizes = np.zeros(n_all), np.zeros(n_all), np.zeros(n_all), np.zeros(n_all, np.int64)
     volumes[:n_nodes], sizes[:n_nodes] = level.volumes, level.sizes
     starts, stops = np.zeros(n_all, np.int64), np.zeros(n_all, np.int64)
     # Two lists joined are never longer than both: once packed, they leave room for any new one.
-    neighbours, weights = np.empty(3 * len(level.indices), np.int32), np.empty(3 * len(level.indices))
+    room = 3 * len(level.indices)
+    neighbours, weights, prices = np.empty(room, np.int32), np.empty(room), np.empty(room)
     end = 0
     for node in range(n_nodes):
         starts[node] = end
@@ -118,37 +125,34 @@ def _singles(level: Level, fences: Integers) -> tuple[Clusters, Edges, int]:
             if other != node and weight > 0.0:
                 cuts[node] += weight
                 if fences[other] == fences[node]:
-                    neighbours[end], weights[end] = other, weight
+                    neighbours[end], weights[end], prices[end] = other, weight, np.inf
                     end += 1
         stops[node] = end
-    clusters = Clusters(cuts, volumes, sizes, np.arange(n_all) < n_nodes, np.arange(n_all).astype(np.int32))
-    return clusters, Edges(starts, stops, neighbours, weights, np.full(len(weights), np.inf)), end
+        ratios[node] = cuts[node] / volumes[node]
+    order = np.arange(n_all).astype(np.int32)
+    clusters = Clusters(cuts, volumes, ratios, sizes, order < n_nodes, order, order.copy())
+    return clusters, Edges(starts, stops, neighbours, weights, prices), end
 
 
 @compiled
-def _first_merges(n_nodes: int, clusters: Clusters, edges: Edges, smallest: int, heap: Heap) -> int:
-    """Make the heap of each node's best edge to an older one; return its length."""
-    count = 0
+def _first_merges(clusters: Clusters, edges: Edges, smallest: int, entries: Tournament, partners: Integers) -> None:
+    """Let each node compete with its best edge to an older one."""
+    n_nodes = len(partners)
     for node in range(n_nodes):
         for edge in range(edges.starts[node], edges.stops[node]):
             if edges.neighbours[edge] < node:
                 edges.prices[edge] = _price(clusters, node, edges.neighbours[edge], edges.weights[edge], smallest)
-        price, older = _best(edges, node, clusters.alive)
-        if older >= 0:
-            heap[0][count], heap[1][count], heap[2][count] = price, node, older
-            count += 1
-    heapify(heap, count)
-    return count
+        entries.costs[n_nodes + node], partners[node] = _best(edges, node, clusters.alive)
+    play(entries)
 
 
 @compiled
 def _price(clusters: Clusters, one: int, other: int, weight: float, smallest: int) -> float:
     """Return what a merge of two clusters adds to the normalized cut, in [-2, 0]; much less if one is too small."""
-    cuts, volumes = clusters.cuts, clusters.volumes
-    joint = (cuts[one] + cuts[other] - 2.0 * weight) / (volumes[one] + volumes[other])
-    price = joint - cuts[one] / volumes[one] - cuts[other] / volumes[other]
-    too_small = min(clusters.sizes[one], clusters.sizes[other]) < smallest
-    return float(price - 10.0 if too_small else price)
+    cut = clusters.cuts[one] + clusters.cuts[other] - 2.0 * weight
+    price = cut / (clusters.volumes[one] + clusters.volumes[other]) - clusters.ratios[one] - clusters.ratios[other]
+    enough = min(clusters.sizes[one], clusters.sizes[other]) >= smallest
+    return float(price if enough else price - 10.0)
 
 
 @compiled
@@ -189,6 +193,7 @@ def _join(clusters: Clusters, edges: Edges, one: int, another: int, new: int, en
     edges.starts[new], edges.stops[new] = start, end
     clusters.cuts[new] = clusters.cuts[one] + clusters.cuts[another] - 2.0 * between
     clusters.volumes[new] = clusters.volumes[one] + clusters.volumes[another]
+    clusters.ratios[new] = clusters.cuts[new] / clusters.volumes[new]
     clusters.sizes[new] = clusters.sizes[one] + clusters.sizes[another]
     return end
 
@@ -284,7 +289,6 @@ def refine(level: Level, labels: Integers, n_regions: int, smallest: int, rounds
         if n_next == 0:
             break
         queue, following, count = following, queue, n_next
-    cuts, volumes = cuts_and_volumes(level, labels, n_regions)
     return ratio_sum(cuts, volumes)
 
 

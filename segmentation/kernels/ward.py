@@ -1,14 +1,46 @@
 """Ward's greedy merging of neighbours, and cuts of its tree.
 
-An edge belongs to the newer of its two clusters; every live cluster has one entry in the heap, the cheapest edge that
+A cluster lives at the place of one of its nodes, so that what is close in the image is close in memory. An edge
+belongs to the newer of its two clusters; every live cluster takes part in the tournament with the cheapest edge that
 it owns.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from segmentation.arrays import Bools, Floats, Integers
+from segmentation.arrays import Floats, Integers
 from segmentation.kernels.compiled import compiled
-from segmentation.kernels.heap import heapify, replace_first
+from segmentation.kernels.tournament import Tournament, play, put, tournament
+
+
+class Clusters(NamedTuple):
+    """What is known of the cluster at each of P places.
+
+    Ids count the nodes, then the merges; without a cluster a place has the id 2P, and its parent is a place that its
+    last cluster went to. The partner is where the cheapest edge leads, -1 for none. `met` is a note of who came by.
+    """
+
+    ids: Integers
+    parents: Integers
+    partners: Integers
+    met: Integers
+    sizes: Floats
+    sums: Floats
+    means: Floats
+
+
+class Lists(NamedTuple):
+    """For every place the list of its neighbours' places, and where it starts and stops.
+
+    Edges that the cluster does not own have an infinite price. `holders` has the place of every cluster, by id.
+    """
+
+    starts: Integers
+    stops: Integers
+    holders: Integers
+    neighbours: Integers
+    prices: Floats
 
 
 @compiled
@@ -36,150 +68,158 @@ def ward_merges(indptr: Integers, indices: Integers, values: Floats, counts: Flo
     -----
     A cluster keeps the list of its neighbours and the price of the edges that it owns; the list is searched again only
     when its cheapest edge leads to a cluster that has been merged. The merges, their order and how ties are broken are
-    those of scikit-learn's ``ward_tree``, which keeps every edge in its heap.
+    those of scikit-learn's ``ward_tree``, which keeps every edge in a heap.
     """
     n_nodes = len(values)
-    n_all = 2 * n_nodes
-    sizes, sums = np.ones(n_all), np.zeros((n_all, values.shape[1]))
-    sizes[:n_nodes], sums[:n_nodes] = counts, values * counts.reshape(-1, 1)
-    parents = np.arange(n_all).astype(np.int32)
-    alive, met = np.arange(n_all) < n_nodes, np.full(n_all, -1, np.int32)
-    starts, stops = np.zeros(n_all, np.int64), np.zeros(n_all, np.int64)
-    starts[:n_nodes], stops[:n_nodes] = indptr[:-1], indptr[1:]
-    # Two lists joined are never longer than both: once packed, they leave room for any new one.
-    neighbours, prices = np.empty(2 * len(indices), np.int32), np.empty(2 * len(indices))
-    heap = np.empty(n_nodes), np.empty(n_nodes, np.int32), np.empty(n_nodes, np.int32)
-    count = _first_edges(indptr, indices, neighbours, prices, sizes, sums, alive, heap)
+    clusters = _singles(values, counts)
+    lists = _first_lists(indptr, indices, clusters)
+    entries = _first_entries(clusters, lists)
     children, costs = np.empty((n_nodes, 2), np.int32), np.empty(n_nodes)
     new, end = n_nodes, len(indices)
-    while count > 0:
-        cost, newer, older = heap[0][0], heap[1][0], heap[2][0]
-        if not alive[newer]:
-            count = replace_first(heap, count, 0.0, -1, -1)
-        elif not alive[older]:
-            cost, older = _cheapest(neighbours, prices, starts[newer], stops[newer], alive)
-            count = replace_first(heap, count, cost, newer, older)
+    while entries.costs[1] < np.inf:
+        cost, newer = entries.costs[1], entries.places[1]
+        older = clusters.partners[newer]
+        if clusters.ids[older] > clusters.ids[newer]:
+            # The partner has been merged since.
+            put(entries, newer, _cheapest(clusters, lists, newer))
         else:
-            if end + stops[newer] - starts[newer] + stops[older] - starts[older] > len(neighbours):
-                end = _pack(neighbours, prices, starts, stops, alive, new)
-            children[new - n_nodes, 0], children[new - n_nodes, 1], costs[new - n_nodes] = older, newer, cost
-            alive[newer], alive[older], alive[new] = False, False, True
-            parents[newer] = parents[older] = new
-            sizes[new] = sizes[newer] + sizes[older]
-            for channel in range(sums.shape[1]):
-                sums[new, channel] = sums[newer, channel] + sums[older, channel]
-            starts[new], met[new] = end, new
-            end, cost, older = _join(
-                neighbours, prices, starts, stops, newer, older, end, new, parents, met, sizes, sums
-            )
-            stops[new] = end
-            count = replace_first(heap, count, cost, new, older)
+            if end + _length(lists, newer) + _length(lists, older) > len(lists.prices):
+                end = _pack(clusters, lists, new)
+            merge = new - n_nodes
+            children[merge, 0], children[merge, 1], costs[merge] = clusters.ids[older], clusters.ids[newer], cost
+            # Others know the one of the longer list by its place: let it stay there.
+            kept, gone = (older, newer) if _length(lists, older) > _length(lists, newer) else (newer, older)
+            _merge(clusters, kept, gone, new)
+            end, cost = _join(clusters, lists, kept, gone, new, end)
+            put(entries, gone, np.inf)
+            put(entries, kept, cost)
             new += 1
     return children[: new - n_nodes].copy(), costs[: new - n_nodes].copy()
 
 
 @compiled
-def _first_edges(
-    indptr: Integers,
-    indices: Integers,
-    neighbours: Integers,
-    prices: Floats,
-    sizes: Floats,
-    sums: Floats,
-    alive: Bools,
-    heap: tuple[Floats, Integers, Integers],
-) -> int:
-    """Give every node its edges to older ones, and make the heap of each node's cheapest; return its length."""
-    count = 0
-    for node in range(len(indptr) - 1):
+def _singles(values: Floats, counts: Floats) -> Clusters:
+    """Make every node a cluster."""
+    n_nodes = len(values)
+    places = np.arange(n_nodes).astype(np.int32)
+    sums = values * counts.reshape(-1, 1)
+    means = sums / counts.reshape(-1, 1)
+    met = np.full(n_nodes, -1, np.int32)
+    return Clusters(places, places.copy(), np.full(n_nodes, -1, np.int32), met, counts.copy(), sums, means)
+
+
+@compiled
+def _first_lists(indptr: Integers, indices: Integers, clusters: Clusters) -> Lists:
+    """Give every node its edges to older ones."""
+    n_nodes = len(clusters.ids)
+    # Two lists joined are never longer than both: once packed, they leave room for any new one.
+    neighbours, prices = np.empty(2 * len(indices), np.int32), np.empty(2 * len(indices))
+    for node in range(n_nodes):
         for edge in range(indptr[node], indptr[node + 1]):
             other = indices[edge]
             neighbours[edge] = other
-            prices[edge] = _price(sizes, sums, node, other) if other < node else np.inf
-        cost, older = _cheapest(neighbours, prices, indptr[node], indptr[node + 1], alive)
-        if older >= 0:
-            heap[0][count], heap[1][count], heap[2][count] = cost, node, older
-            count += 1
-    heapify(heap, count)
-    return count
+            prices[edge] = _price(clusters, node, other) if other < node else np.inf
+    holders = np.empty(2 * n_nodes, np.int32)
+    holders[:n_nodes] = clusters.ids
+    return Lists(indptr[:-1].copy(), indptr[1:].copy(), holders, neighbours, prices)
 
 
 @compiled
-def _join(
-    neighbours: Integers,
-    prices: Floats,
-    starts: Integers,
-    stops: Integers,
-    one: int,
-    another: int,
-    end: int,
-    new: int,
-    parents: Integers,
-    met: Integers,
-    sizes: Floats,
-    sums: Floats,
-) -> tuple[int, float, int]:
-    """Write the joint list of two clusters, each neighbour once; return its end, and the cheapest edge as above."""
-    cost, oldest = np.inf, -1
-    for cluster in (one, another):
-        for edge in range(starts[cluster], stops[cluster]):
-            other = _current(parents, neighbours[edge])
+def _first_entries(clusters: Clusters, lists: Lists) -> Tournament:
+    """Make the tournament of each node's cheapest edge."""
+    n_nodes = len(clusters.ids)
+    entries = tournament(clusters.ids)
+    for node in range(n_nodes):
+        entries.costs[n_nodes + node] = _cheapest(clusters, lists, node)
+    play(entries)
+    return entries
+
+
+@compiled
+def _length(lists: Lists, place: int) -> int:
+    return int(lists.stops[place] - lists.starts[place])
+
+
+@compiled
+def _merge(clusters: Clusters, kept: int, gone: int, new: int) -> None:
+    """Make the cluster `new` of two, at the place of one of them."""
+    ids, parents, _, met, sizes, sums, means = clusters
+    ids[kept], ids[gone], parents[gone], met[kept] = new, 2 * len(ids), kept, new
+    sizes[kept] += sizes[gone]
+    for channel in range(sums.shape[1]):
+        sums[kept, channel] += sums[gone, channel]
+        means[kept, channel] = sums[kept, channel] / sizes[kept]
+
+
+@compiled
+def _join(clusters: Clusters, lists: Lists, kept: int, gone: int, new: int, end: int) -> tuple[int, float]:
+    """Write the joint list of two clusters, each neighbour once; return its end, and what the cheapest edge costs."""
+    ids, parents, met = clusters.ids, clusters.parents, clusters.met
+    start, cost, partner = end, np.inf, -1
+    for place in (kept, gone):
+        for edge in range(lists.starts[place], lists.stops[place]):
+            other = _current(parents, lists.neighbours[edge])
             if met[other] != new:
                 met[other] = new
-                price = _price(sizes, sums, new, other)
-                neighbours[end], prices[end] = other, price
+                price = _price(clusters, kept, other)
+                lists.neighbours[end], lists.prices[end] = other, price
                 end += 1
-                if price < cost or (price == cost and other < oldest):
-                    cost, oldest = price, other
-    return end, cost, oldest
+                if price < cost or (price == cost and ids[other] < ids[partner]):
+                    cost, partner = price, other
+    lists.starts[kept], lists.stops[kept], lists.holders[new] = start, end, kept
+    clusters.partners[kept] = partner
+    return end, cost
 
 
 @compiled
-def _price(sizes: Floats, sums: Floats, one: int, other: int) -> float:
+def _price(clusters: Clusters, one: int, other: int) -> float:
     """Return what a merge of two clusters adds to the sum of squares within regions (Ward 1963)."""
+    sizes, means = clusters.sizes, clusters.means
     distance = 0.0
-    for channel in range(sums.shape[1]):
-        difference = sums[one, channel] / sizes[one] - sums[other, channel] / sizes[other]
+    for channel in range(means.shape[1]):
+        difference = means[one, channel] - means[other, channel]
         distance += difference * difference
     return float(distance * ((sizes[one] * sizes[other]) / (sizes[one] + sizes[other])))
 
 
 @compiled
-def _current(parents: Integers, cluster: int) -> int:
-    """Return the cluster that one has become part of, and shorten the way for the next who asks."""
-    while parents[cluster] != cluster:
-        parents[cluster] = parents[parents[cluster]]
-        cluster = parents[cluster]
-    return cluster
+def _current(parents: Integers, place: int) -> int:
+    """Return where the cluster is that a place's has become part of, and shorten the way for the next who asks."""
+    while parents[place] != place:
+        parents[place] = parents[parents[place]]
+        place = parents[place]
+    return place
 
 
 @compiled
-def _cheapest(neighbours: Integers, prices: Floats, start: int, stop: int, alive: Bools) -> tuple[float, int]:
-    """Find the cheapest edge of a list, of equal ones that to the oldest cluster; -1 if it owns none to a live one."""
-    cost, oldest = np.inf, -1
-    for edge in range(start, stop):
-        if prices[edge] < np.inf:
+def _cheapest(clusters: Clusters, lists: Lists, place: int) -> float:
+    """Find the cheapest edge that a cluster owns to a live one, of equal ones that to the oldest; infinite if none."""
+    ids, neighbours, prices = clusters.ids, lists.neighbours, lists.prices
+    cost, partner = np.inf, -1
+    for edge in range(lists.starts[place], lists.stops[place]):
+        if prices[edge] < np.inf and prices[edge] <= cost:
             other = neighbours[edge]
-            if not alive[other]:
+            if ids[other] > ids[place]:
                 prices[edge] = np.inf
-            elif prices[edge] < cost or (prices[edge] == cost and other < oldest):
-                cost, oldest = prices[edge], other
-    return cost, oldest
+            elif prices[edge] < cost or ids[other] < ids[partner]:
+                cost, partner = prices[edge], other
+    clusters.partners[place] = partner
+    return cost
 
 
 @compiled
-def _pack(
-    neighbours: Integers, prices: Floats, starts: Integers, stops: Integers, alive: Bools, n_clusters: int
-) -> int:
-    """Close the gaps that merged clusters left between the lists, which lie in the order of their clusters."""
+def _pack(clusters: Clusters, lists: Lists, n_clusters: int) -> int:
+    """Close the gaps that merged clusters left between the lists, which lie in the order of their clusters' ids."""
+    starts, stops, holders, neighbours, prices = lists
     end = 0
     for cluster in range(n_clusters):
-        if alive[cluster]:
+        place = holders[cluster]
+        if clusters.ids[place] == cluster:
             start = end
-            for edge in range(starts[cluster], stops[cluster]):
+            for edge in range(starts[place], stops[place]):
                 neighbours[end], prices[end] = neighbours[edge], prices[edge]
                 end += 1
-            starts[cluster], stops[cluster] = start, end
+            starts[place], stops[place] = start, end
     return end
 
 

@@ -47,6 +47,17 @@ def test_the_defaults_of_every_method_load_neither_scikit(method):
     assert not loaded & {"sklearn", "skimage", "prefect", "dask", "distributed", "matplotlib"}
 
 
+@pytest.mark.parametrize("assign_labels", ["discretize", "cluster_qr"])
+def test_arpack_does_without_scikit_learn(assign_labels):
+    loaded = loaded_after(
+        "from segmentation.graphs import grid_connectivity\n"
+        "from segmentation.spectral import spectral\n"
+        "weights = grid_connectivity((6, 7)).astype(float)\n"
+        f"spectral(weights, n_regions=3, eigen_solver='arpack', assign_labels={assign_labels!r})"
+    )
+    assert "sklearn" not in loaded
+
+
 def test_importing_the_library_alone_loads_nothing_heavy():
     heavy = {"sklearn", "skimage", "scipy", "numba", "pandas", "zarr", "pyarrow"}
     assert not loaded_after("import segmentation") & heavy

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from scipy.linalg import eigh
 from scipy.sparse import csr_array
 from sklearn.cluster import spectral_clustering
 from sklearn.feature_extraction.image import img_to_graph
@@ -13,7 +14,7 @@ from sklearn.manifold import spectral_embedding as reference_embedding
 
 from segmentation import ImageError, ParameterError, same_partition
 from segmentation.graphs import grid_connectivity, pixel_graph
-from segmentation.spectral import normalized_cut, spectral, spectral_embedding
+from segmentation.spectral import SMALL, normalized_cut, spectral, spectral_embedding
 
 SOLVERS = ["arpack", "lobpcg", "amg"]
 ALL_SOLVERS = ["multilevel", *SOLVERS]
@@ -56,6 +57,49 @@ def test_partition_is_scikit_learns_on_a_connected_graph(image, k, eigen_solver,
     expected = scikit_learn(spectral_clustering, reference_graph(image), n_clusters=k, random_state=3, **keywords)
     labels = spectral(pixel_graph(image), n_regions=k - 1, extra_regions=1, seed=3, **keywords)
     assert same_partition(labels, expected)
+
+
+# The graphs above are too small for an elimination order of our own.
+@pytest.mark.parametrize("shape", [(33, 41), (64, 60)])
+@pytest.mark.parametrize("k", [3, 12])
+def test_arpack_on_larger_graphs_agrees_with_scikit_learn_to_its_tolerance(shape, k):
+    assert shape[0] * shape[1] > SMALL
+    image = ndimage.gaussian_filter(np.random.default_rng(k).random(shape), 2)
+    graph = reference_graph(image)
+    keywords = {"eigen_solver": "arpack", "eigen_tol": 1e-7, "random_state": 3}
+    expected = reference_embedding(graph, n_components=k, drop_first=False, **keywords)
+    found = spectral_embedding(pixel_graph(image), k, **keywords)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7 * np.abs(expected).max())
+    for assign_labels in ASSIGNERS:
+        keywords = {"eigen_solver": "arpack", "eigen_tol": 1e-7, "assign_labels": assign_labels}
+        labels = spectral(pixel_graph(image), n_regions=k, extra_regions=0, seed=3, **keywords)
+        assert same_partition(labels, spectral_clustering(graph, n_clusters=k, random_state=3, **keywords))
+
+
+def test_equal_eigenvalues_have_all_their_eigenvectors_every_time():
+    # A square that is symmetric: most eigenvalues are there twice.
+    weights = grid_connectivity((34, 34)).astype(float)
+    degrees = weights.sum(axis=0)
+    laplacian = np.diag(degrees) - weights.toarray()
+    expected = eigh(laplacian, np.diag(degrees), eigvals_only=True, subset_by_index=(0, 7))
+    assert np.isclose(expected[1], expected[2], rtol=1e-9)
+    found = spectral_embedding(weights, 8)
+    gram = found.T @ (degrees[:, np.newaxis] * found)
+    np.testing.assert_allclose(gram, np.diag(np.diag(gram)), atol=1e-8 * gram.max())
+    residuals = laplacian @ found - degrees[:, np.newaxis] * found * expected
+    assert np.abs(residuals).max() < 1e-7 * np.abs(found).max()
+    np.testing.assert_array_equal(spectral_embedding(weights, 8), found)
+
+
+@pytest.mark.parametrize("function", ["splu", "eigsh"])
+def test_where_arpack_fails_lobpcg_goes_on(function, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("Factor is exactly singular")
+
+    image = np.repeat([0.0, 1.0, 3.0], 8)[np.newaxis] + np.zeros((6, 1))
+    monkeypatch.setattr(f"scipy.sparse.linalg.{function}", fail)
+    labels = spectral(pixel_graph(image), n_regions=3, extra_regions=0, eigen_solver="arpack")
+    assert same_partition(labels, image.ravel())
 
 
 def two_squares(contrast=100.0):
@@ -180,9 +224,10 @@ def test_amg_without_pyamg_says_what_to_install(monkeypatch):
         spectral(pixel_graph(np.zeros((6, 6))), eigen_solver="amg")
 
 
-def test_a_failing_solver_is_this_images_fault_and_says_what_to_try():
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_failing_solver_is_this_images_fault_and_says_what_to_try(value):
     weights = pixel_graph(np.zeros((6, 6)))
-    weights.data[:] = np.nan
+    weights.data[:] = value
     with pytest.raises(ImageError, match=r"'arpack' failed for 3 eigenvectors of 36 pixels .* try another"):
         spectral_embedding(weights, 3)
 

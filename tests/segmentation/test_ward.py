@@ -10,6 +10,7 @@ from sklearn.feature_extraction.image import grid_to_graph
 
 from segmentation import ImageError, ParameterError, same_partition
 from segmentation.graphs import grid_connectivity
+from segmentation.kernels.ward import ward_merges
 from segmentation.ward import cut_tree, merge_tree, ward
 
 
@@ -48,6 +49,20 @@ def test_costs_add_up_to_the_sum_of_squares():
     features = np.random.default_rng(0).random((56, 3))
     tree = merge_tree(features, grid_connectivity((7, 8)))
     assert tree.costs.sum() == pytest.approx(np.sum((features - features.mean(axis=0)) ** 2), rel=1e-12)
+
+
+def test_nodes_that_count_several_times_merge_like_clusters_of_that_size():
+    # Pairs of equal pixels merge first, at no cost; what follows is the same with every pair as one node.
+    values = np.random.default_rng(0).random((20, 1))
+    pixels = merge_tree(np.repeat(values, 2, axis=0), grid_connectivity((1, 40)))
+    chain = grid_connectivity((1, 20))
+    children, costs = ward_merges(chain.indptr.astype(np.int64), chain.indices, values, np.full(20, 2.0))
+    np.testing.assert_allclose(costs, pixels.costs[20:], rtol=1e-12)
+    np.testing.assert_array_equal(children + 40, pixels.children[20:])
+
+
+def test_a_single_pixel_has_no_merges():
+    assert merge_tree(np.zeros((1, 1)), grid_connectivity((1, 1))).children.shape == (0, 2)
 
 
 def test_neighbours_that_are_stored_as_zero_are_none():
