@@ -261,7 +261,7 @@ def _combined(level: "Level", cuts: list[_Cut], target: _Target) -> _Cut:
 
 
 def _pairs(one: Integers, other: Integers) -> Integers:
-    """Number the pairs of labels that there are, from 0."""
+    """Give every pair of labels that there is a number from 0."""
     width = int(other.max()) + 1
     pairs = one.astype(np.int64) * width + other
     if (int(one.max()) + 1) * width > 16 * len(one):
