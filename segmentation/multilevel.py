@@ -265,8 +265,8 @@ def _pairs(one: Integers, other: Integers) -> Integers:
     width = int(other.max()) + 1
     pairs = one.astype(np.int64) * width + other
     if (int(one.max()) + 1) * width > 16 * len(one):
-        return np.unique(pairs, return_inverse=True)[1]
-    numbers = np.cumsum(np.bincount(pairs) > 0) - 1  # without sorting: most pairs that there can be are there
+        return np.asarray(np.unique(pairs, return_inverse=True)[1])
+    numbers = np.cumsum(np.bincount(pairs) > 0) - 1  # without sorting: most that can be are there
     found: Integers = numbers[pairs]
     return found
 
