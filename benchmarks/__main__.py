@@ -5,12 +5,13 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import memory, ncut, orchestration, pictures, reference_cases, scale, ward
+from benchmarks import eigenvectors, memory, ncut, orchestration, pictures, reference_cases, scale, ward
 from benchmarks.measure import markdown, versions
 
 BENCHMARKS = {
     "reference_cases": reference_cases,
     "ncut": ncut,
+    "eigenvectors": eigenvectors,
     "ward": ward,
     "pictures": pictures,
     "memory": memory,

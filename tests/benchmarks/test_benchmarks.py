@@ -4,11 +4,13 @@ import json
 
 import pytest
 
-from benchmarks import memory, pictures, reference_cases
+from benchmarks import eigenvectors, memory, pictures, reference_cases
 from benchmarks.measure import interleaved, markdown
 
 
-@pytest.mark.parametrize("benchmark", [reference_cases, pictures, memory], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "benchmark", [reference_cases, pictures, memory, eigenvectors], ids=lambda module: module.__name__
+)
 def test_it_runs_and_its_rows_make_a_table(benchmark):
     rows = benchmark.run(quick=True)
     json.dumps(rows, allow_nan=False)
