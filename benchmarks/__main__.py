@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks import (
     chain,
+    eigenvectors,
     growth,
     kmeans,
     labels,
@@ -23,6 +24,7 @@ from benchmarks.measure import markdown, versions
 BENCHMARKS = {
     "reference_cases": reference_cases,
     "ncut": ncut,
+    "eigenvectors": eigenvectors,
     "ward": ward,
     "kmeans": kmeans,
     "chain": chain,

@@ -51,7 +51,7 @@ def ward(features: Floats, connectivity: csr_array, *, n_regions: int = 27) -> N
     For a connected graph the partition is that of ``sklearn.cluster.AgglomerativeClustering`` with ward
     linkage [1]_. Components never merge: with fewer regions than components there is one per component.
 
-    Time is that of `merge_tree`: 3 ms for 4,700 pixels, 4 s for a million.
+    Time is that of `merge_tree`: 2 ms for 4,700 pixels, 2.5 s for a million.
 
     References
     ----------
@@ -83,7 +83,7 @@ def merge_tree(features: Floats, connectivity: csr_array) -> MergeTree:
 
     Notes
     -----
-    About P^1.2 time: 3 ms for 4,700 pixels, 4 s for a million. For a connected graph `children` is that of
+    About P^1.2 time: 2 ms for 4,700 pixels, 2.5 s for a million. For a connected graph `children` is that of
     ``sklearn.cluster.ward_tree``, ties included. With the neighbourhood imposed, a merge can be cheaper than the one
     before it (one in six is), so trees are cut by order, not by cost.
 
