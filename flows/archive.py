@@ -133,7 +133,7 @@ def _compute(works: Sequence[Work], job: Job, settings: Settings, report: RunRep
     watcher.phase("starting workers")
     with cluster_for(settings) as client:
         link_dashboard(client)
-        n_workers, worker_bytes = capacity(client)
+        n_workers, worker_bytes = capacity(client, settings)
         limit = settings.batch_bytes(worker_bytes or settings.worker_bytes())
         grouped = make_batches(
             (_with_header(work) for work in works),

@@ -103,7 +103,17 @@ def _check_workers(client: Client) -> None:
             )
 
 
-def capacity(client: Client) -> tuple[int, int]:
-    """Return the number of worker threads and the memory of the smallest worker in bytes (0 if unlimited)."""
+def capacity(client: Client, settings: Settings) -> tuple[int, int]:
+    """Return the number of worker threads and the memory of the smallest worker in bytes (0 if unlimited).
+
+    Raises
+    ------
+    ClusterError
+        `settings.scheduler` has lost its workers.
+    """
+    if not settings.scheduler:  # as they were started: one may be restarting just now
+        return settings.n_workers(), settings.worker_bytes()
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    if not workers:
+        raise ClusterError(f"{settings.scheduler} has no workers left; start some and run again")
     return sum(worker["nthreads"] for worker in workers), min(worker["memory_limit"] or 0 for worker in workers)

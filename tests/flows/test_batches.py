@@ -122,9 +122,10 @@ def test_the_cluster_forgets_batches_that_are_done(works, job, dask_scheduler):
 
 
 def test_local_workers_listen_on_loopback_only_and_have_one_thread():
-    with cluster_for(Settings(workers=2)) as client:
+    settings = Settings(workers=2)
+    with cluster_for(settings) as client:
         info = client.scheduler_info(n_workers=-1)
         addresses = [info["address"], *info["workers"]]
         services = [str(worker["host"]) for worker in info["workers"].values()]
         assert all("127.0.0.1" in address for address in addresses + services)
-        assert capacity(client)[0] == 2
+        assert capacity(client, settings)[0] == 2 == len(info["workers"])

@@ -70,7 +70,7 @@ def test_touching_circles_are_told_apart(n_circles, seed):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)  # how much the two differ is measured, not proven
 def test_a_turned_picture_is_cut_about_as_low(seed, k):
     rng = np.random.default_rng(seed)
     image = ndimage.gaussian_filter(rng.random((16, 20)), 1.5)
