@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows.artifacts import link_dashboard, publish_artifacts, tag_flow_run
-from flows.batches import Lost, drive, lost_record
+from flows.batches import Lost, drive, lost_records
 from flows.dask_cluster import capacity, check_certificates, cluster_for
 from flows.progress import observer
 from flows.report import RunReport
@@ -64,7 +64,7 @@ def segment_images(
     check_certificates(settings)
     root = Path(output).absolute()
     label = label or recipe.method.method
-    numbers = tuple(regions) or (0,)
+    numbers = tuple(dict.fromkeys(regions)) or (0,)
     labels = [label_for(label, number) for number in numbers]
     report = RunReport(source=source, output=output, labels=labels, listed=len(refs) * len(numbers))
     tag_flow_run(labels, source, recipe)
@@ -145,7 +145,7 @@ def _compute(works: Sequence[Work], job: Job, settings: Settings, report: RunRep
         watcher.phase("segmenting" if are_compiled() else "compiling, once on this machine; then segmenting")
         batches = _only_batches(grouped, job, refused)
         for outcome in drive(client, job, batches, in_flight=settings.batches_in_flight or 2 * n_workers):
-            records = [_commit_lost(outcome, job)] if isinstance(outcome, Lost) else outcome
+            records = _commit_lost(outcome, job) if isinstance(outcome, Lost) else outcome
             report.count_computed(records)
             watcher.finished(records)
     if refused:
@@ -167,10 +167,10 @@ def _only_batches(grouped: Iterable[Batch | tuple[Work, str]], job: Job, refused
             refused.append(Record(work.ref, label, State.REJECTED, key=key, step=PLAN_STEP, reason=reason, run=job.run))
 
 
-def _commit_lost(lost: Lost, job: Job) -> Record:
-    record = lost_record(lost, job)
-    commit_batch(Path(job.root), job.run, lost.batch.number, [record], None)
-    return record
+def _commit_lost(lost: Lost, job: Job) -> list[Record]:
+    records = lost_records(lost, job)
+    commit_batch(Path(job.root), job.run, lost.batch.number, records, None)
+    return records
 
 
 def _with_header(work: Work) -> Work:

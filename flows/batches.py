@@ -11,7 +11,7 @@ from prefect import Task
 from prefect.context import TagsContext
 from prefect.futures import PrefectFuture
 
-from segmentation.planning import Batch, Record, State, label_key
+from segmentation.planning import Batch, Record, State, Work, label_key
 from tasks.batch import BatchHandle
 from tasks.items import Job
 from tasks.steps import build_graph, cluster, load, render_contours, smooth_and_rescale, store
@@ -61,7 +61,7 @@ def drive(client: Client, job: Job, batches: Iterable[Batch], *, in_flight: int)
             yield chain[-1].result()
         elif not isinstance(error, KilledWorker):
             raise error
-        elif len(batch.works) > 1:
+        elif batch.n_images() > 1:
             again.extend(batch.halves())
         elif alone:
             yield Lost(batch, step)
@@ -69,9 +69,12 @@ def drive(client: Client, job: Job, batches: Iterable[Batch], *, in_flight: int)
             suspects.append(batch)
 
 
-def lost_record(lost: Lost, job: Job) -> Record:
-    """Record an image that no worker survived."""
-    work = lost.batch.works[0]
+def lost_records(lost: Lost, job: Job) -> list[Record]:
+    """Record an image that no worker survived, under each of its labels."""
+    return [_lost_record(work, lost, job) for work in lost.batch.works]
+
+
+def _lost_record(work: Work, lost: Lost, job: Job) -> Record:
     key = label_key("", "", job.recipe_of(work))
     again = work.previous is not None and work.previous.key == key
     return Record(

@@ -341,13 +341,18 @@ def serve(
     port
         Of the UI, on this machine only; 4200 at first.
     """
-    from flows.nights import Options
+    from flows.nights import Options, read_options
+    from flows.recipes import parse_regions
     from flows.serve import serve as start
     from flows.server import Home, default_home
+    from segmentation.params import parse_recipe
 
     _check_paths(str(source) if source else None, output, mask)
     changed = config is not None or method is not None or bool(regions)
+    where = Home(home.absolute() if home else default_home())
     recipe, numbers = _recipe_and_regions(regions, config=config, method=method)
+    if regions and config is None and method is None:  # as many as that, of whatever is remembered
+        recipe = parse_recipe(read_options(where).recipe or {}).with_regions(parse_regions(regions)[0])
     options = Options(
         source=str(source.absolute()) if source else None,
         output=str(output.absolute()) if output else None,
@@ -361,7 +366,7 @@ def serve(
         timezone=timezone,
         port=port,
     )
-    start(Home(home.absolute() if home else default_home()), options)
+    start(where, options)
     return OK
 
 

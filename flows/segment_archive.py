@@ -80,7 +80,9 @@ def final_state(report: RunReport) -> Any:
     refused = report.states[State.REJECTED] + report.states[State.FAILED]
     segmented = report.states[State.SEGMENTED]
     if not refused:
-        return Completed(message=f"{segmented} images segmented, {report.computed} of them now", data=report)
+        return Completed(message=f"{segmented} {report.unit}s segmented, {report.computed} of them now", data=report)
     return Completed(
-        name="Completed with rejections", message=f"{segmented} images segmented, {refused} refused", data=report
+        name="Completed with rejections",
+        message=f"{segmented} {report.unit}s segmented, {refused} refused",
+        data=report,
     )

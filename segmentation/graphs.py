@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from segmentation.arrays import Bools, Floats, Image, Ints
-from segmentation.errors import ParameterError
+from segmentation.errors import ImageError, ParameterError
 
 Indices = NDArray[np.int32]
 #: exp() of more than this overflows; only the diagonal of images with negative values gets there.
@@ -117,6 +117,8 @@ def affinity_graph(
 
     Raises
     ------
+    ImageError
+        If the graph would have 2³¹ entries or more.
     ParameterError
         If `radius` is not above 1, or a sigma not above 0.
 
@@ -145,12 +147,16 @@ def affinity_graph(
     from segmentation.kernels.graphs import contrasts
 
     steps = _within(radius)
+    n_entries = 2 * len(steps) * image.shape[0] * image.shape[1]
+    if n_entries > np.iinfo(np.int32).max:
+        raise ImageError(f"a graph of {n_entries:,} edges is too large; use a smaller radius or scale")
     pairs = _pairs(image.shape[:2], mask, steps)
     pixels = np.require(pixel_rows(image, mask), requirements=["C", "W"])
-    closeness = np.array([(down**2 + right**2) / sigma_distance**2 for down, right in steps])
     exponent = contrasts(pixels, pairs.first, pairs.second)
-    exponent /= sigma_value
-    exponent **= 2
+    with np.errstate(over="ignore"):  # the similarity is then 0, as it should be
+        closeness = (np.hypot(*np.array(steps, dtype=np.float64).T) / sigma_distance) ** 2
+        exponent /= sigma_value
+        exponent **= 2
     exponent += np.repeat(closeness, np.diff(pairs.bounds))
     return _matrix(len(pixels), pairs, np.exp(-exponent), np.empty(0))
 

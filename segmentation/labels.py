@@ -142,7 +142,7 @@ def upscale_labels(
     else:
         border = np.zeros(labels.shape, np.bool_)
     upscaled, state = _spread(labels, border, shape, mask)
-    if state.any():
+    if refine == "watershed" and labels.shape != shape and state.any():
         _flood(upscaled, state, np.asarray(image))
     return _fill_from_nearest(upscaled, mask)
 
@@ -152,7 +152,7 @@ def _spread(labels: Labels, border: Bools, shape: tuple[int, int], mask: Bools |
     from segmentation.kernels.compiled import read_only
     from segmentation.kernels.watershed import spread_blocks
 
-    spread = np.empty(shape, labels.dtype)
+    spread = np.empty(shape, labels.dtype.newbyteorder("="))
     state = np.zeros(-(-spread.size // 8) * 8, np.uint8)
     inside = np.zeros((0, 0), np.bool_) if mask is None else mask
     rows, columns = centres(shape[0], labels.shape[0]), centres(shape[1], labels.shape[1])
@@ -224,7 +224,7 @@ def merge_small_regions(labels: Labels, image: Image, min_size: int) -> Labels:
     Notes
     -----
     O(P) for finding the pieces and O(log) for each merge. Pieces are compared by their mean values, a piece
-    that grew by its new mean; of equally good neighbours the first in raster order is taken. See
+    that grew by its new mean; of equally good neighbours the one with the lowest number is taken, see
     `segmentation.kernels.pieces.merge_pieces`.
 
     Examples

@@ -53,7 +53,8 @@ def multilevel_cut(weights: csr_array, *, n_regions: int = 29, smallest: int = 1
     n_regions : int
         Number of regions k, >= 1.
     smallest : int
-        Nodes that a region has at least, >= 1, as far as k regions of that size fit into each component.
+        Nodes that a region is to have, >= 1: smaller ones are merged before all others. Where that would leave fewer
+        than k regions, some stay smaller.
     seed : int
         Start of the small eigenvalue problem.
 
@@ -202,14 +203,12 @@ def _refined(level: "Level", labels: Integers, target: _Target, rounds: int) -> 
 
 def _from_eigenvectors(level: "Level", target: _Target, seed: int) -> Iterator[Integers]:
     """Divide the eigenvectors of a small graph into pieces, and merge those."""
-    from scipy.sparse.linalg import ArpackError
-
     from segmentation.kernels.ward import cut_merges, ward_merges
 
     n_nodes = len(level.volumes)
     try:
         vectors = _eigenvectors(level, min(target.n_regions, VECTORS), seed)
-    except ArpackError:
+    except (RuntimeError, np.linalg.LinAlgError):  # arpack's and SuperLU's errors are the former
         return  # the other candidates stand
     children, _ = ward_merges(level.indptr.astype(np.int64), level.indices, vectors, level.volumes)
     for pieces in PIECES:
@@ -225,11 +224,13 @@ def _eigenvectors(level: "Level", count: int, seed: int) -> Floats:
     root = np.sqrt(level.volumes)
     nodes = np.arange(n_nodes, dtype=np.int32)
     row = np.repeat(nodes, np.diff(level.indptr))
+    edges = row != level.indices  # the graph of the pixels has a diagonal
+    row, column, weights = row[edges], level.indices[edges], level.weights[edges]
     # A volume counts the edges inside a node too: they are on both sides of the equation, and cancel.
-    degrees = np.bincount(row, weights=level.weights, minlength=n_nodes)
+    degrees = np.bincount(row, weights=weights, minlength=n_nodes)
     shift = 1e-5  # makes the matrix positive definite
-    entries = np.concatenate([-level.weights / root[row] / root[level.indices], degrees / level.volumes + shift])
-    places = np.concatenate([row, nodes]), np.concatenate([level.indices, nodes])
+    entries = np.concatenate([-weights / root[row] / root[column], degrees / level.volumes + shift])
+    places = np.concatenate([row, nodes]), np.concatenate([column, nodes])
     matrix = csc_array((entries, places), shape=(n_nodes, n_nodes))
     if n_nodes <= max(3 * count, 150):
         return np.linalg.eigh(matrix.toarray())[1][:, :count] / root[:, np.newaxis]

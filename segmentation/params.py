@@ -59,7 +59,7 @@ class Spectral(Params):
         "kmeans", description="How eigenvectors become labels; multilevel needs no assigner."
     )
     smallest_region: int = Field(
-        1, ge=1, description="Pixels of the working grid that a region of multilevel has at least."
+        1, ge=1, description="Regions of multilevel below this many pixels of the working grid are merged first."
     )
     connectivity: Literal[4, 8] = Field(4, description="Neighbours of a pixel in the graph.")
     radius: Finite = Field(
@@ -117,7 +117,10 @@ class Recipe(Params):
     scale: Finite = Field(0.2, gt=0, le=1, description="Size of the grid that is clustered, as part of the original.")
     method: MethodParams = Field(default_factory=Spectral, description="The method and its parameters.")
     min_region_size: int = Field(
-        0, ge=0, description="Connected pieces below this many original pixels join their most similar neighbour."
+        0,
+        ge=0,
+        lt=2**31,
+        description="Connected pieces below this many original pixels join their most similar neighbour.",
     )
     refine: Literal["watershed", "nearest"] = Field(
         "watershed", description="How borders come back to the original resolution: along edges, or as blocks."

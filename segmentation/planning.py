@@ -186,6 +186,8 @@ _SPECTRAL_BYTES_PER_PIXEL_AND_REGION = 70
 _PICTURE_BYTES_PER_PIXEL = 90
 #: Bytes per original pixel that an image keeps on its way through the steps: pixels, labels, picture.
 _KEPT_BYTES_PER_PIXEL = 12
+#: Of that, labels and picture.
+_LABELS_BYTES_PER_PIXEL = 6
 
 
 @dataclass(frozen=True)
@@ -228,9 +230,17 @@ class Batch:
     number: str
     works: tuple[Work, ...]
 
+    def n_images(self) -> int:
+        """Count the images; one of several numbers of regions has a work for each."""
+        return len({work.ref.id for work in self.works})
+
     def halves(self) -> tuple["Batch", "Batch"]:
-        """Split in two, to find the image that a worker does not survive."""
-        middle = len(self.works) // 2
+        """Split in two between images, to find the one that a worker does not survive.
+
+        What is computed of one image stays together: two workers that write to one image would lose each other's.
+        """
+        starts = [at for at, work in enumerate(self.works) if at and work.ref != self.works[at - 1].ref]
+        middle = starts[(len(starts) - 1) // 2]
         return (
             replace(self, number=f"{self.number}a", works=self.works[:middle]),
             replace(self, number=f"{self.number}b", works=self.works[middle:]),
@@ -259,7 +269,7 @@ def make_batches(
     -----
     A batch holds what all its images keep plus the peak of the largest; images are computed one at a time. It
     ends after about ten megapixels: enough work that orchestration does not count, little enough to lose. What is
-    computed of one image stays together where it can: it is then read and merged once.
+    computed of one image stays together: it is read and merged once, and no two workers write to it.
     """
     pending: list[Work] = []
     kept = peak = pixels = number = 0
@@ -268,14 +278,17 @@ def make_batches(
         if cost.peak > limit_bytes:
             yield work, _too_large(cost, limit_bytes)
             continue
+        beside = bool(pending) and work.ref == pending[-1].ref
+        if beside:  # its pixels are there already; labels and picture come on top
+            cost = replace(cost, kept=_LABELS_BYTES_PER_PIXEL * (work.header.pixels if work.header else 0))
         over = kept + cost.kept + max(peak, cost.peak - cost.kept) > limit_bytes
         full = len(pending) >= max_images or pixels >= _BATCH_PIXELS
-        if pending and (over or (full and work.ref != pending[-1].ref)):
+        if pending and not beside and (over or full):
             yield Batch(f"{number:05d}", tuple(pending))
             pending, kept, peak, pixels, number = [], 0, 0, 0, number + 1
         pending.append(work)
-        kept, peak = kept + cost.kept, max(peak, cost.peak - cost.kept)
-        pixels += work.header.pixels if work.header else 0
+        kept, peak = kept + cost.kept, peak if beside else max(peak, cost.peak - cost.kept)
+        pixels += work.header.pixels if work.header and not beside else 0
     if pending:
         yield Batch(f"{number:05d}", tuple(pending))
 

@@ -99,6 +99,8 @@ def _compact(labels: Labels) -> Labels:
     """Return the labels as one of two types: the loops are compiled for each."""
     if labels.min(initial=0) < 0:
         raise ParameterError(f"labels must be >= 0, got {labels.min()}")
+    if labels.max(initial=0) >= 2**32:
+        raise ParameterError(f"labels must be below 2**32, got {labels.max()}")
     smallest = np.uint16 if labels.max(initial=0) < 2**16 else np.uint32
     return _read_only(np.ascontiguousarray(labels, dtype=smallest))
 

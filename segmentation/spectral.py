@@ -54,7 +54,7 @@ def spectral(
     assign_labels : {"kmeans", "discretize", "cluster_qr"}
         How eigenvectors become labels.
     smallest_region : int
-        Nodes that a region of "multilevel" has at least, as far as possible.
+        Nodes that a region of "multilevel" is to have: smaller ones are merged before all others.
     seed : int
         Seed of everything random.
 

@@ -27,11 +27,11 @@ def compiled(function: F) -> F:
 
 
 def read_only(array: NDArray[T]) -> NDArray[T]:
-    """Return an array as compiled loops take what they only read: C order, not writable.
+    """Return an array as compiled loops take what they only read: C order, native byte order, not writable.
 
     Numba compiles once more for every order and for writable and read-only arrays; of one kind there is one version.
-    A copy is made only if the order is another.
+    A copy is made only if an order is another.
     """
-    view = np.ascontiguousarray(array).view()
+    view = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).view()
     view.flags.writeable = False
     return view

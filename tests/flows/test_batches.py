@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prefect import flow
 
-from flows.batches import Lost, drive, lost_record
+from flows.batches import Lost, drive, lost_records
 from flows.dask_cluster import capacity, cluster_for
 from flows.settings import Settings
 from segmentation import Recipe, Ward
@@ -67,9 +67,9 @@ def test_a_batch_that_kills_its_worker_is_split_until_the_one_image_is_found(wor
         "broken.png": State.REJECTED,
         **dict.fromkeys(["deep.tif", "grey.png", "photo.jpg", "sub/inner.png"], State.SEGMENTED),
     }
-    record = lost_record(lost[0], job)
+    (record,) = lost_records(lost[0], job)
     assert (record.state, record.step, record.attempts) == (State.FAILED, "load", 1)
-    again = lost_record(replace(lost[0], batch=Batch("x", (Work(record.ref, record),))), job)
+    (again,) = lost_records(replace(lost[0], batch=Batch("x", (Work(record.ref, record),))), job)
     assert again.attempts == 2
 
 

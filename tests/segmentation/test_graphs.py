@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from sklearn.feature_extraction.image import grid_to_graph, img_to_graph
 
-from segmentation import ParameterError
-from segmentation.graphs import connected_parts, grid_connectivity, pixel_graph
+from segmentation import ImageError, ParameterError
+from segmentation.graphs import affinity_graph, connected_parts, grid_connectivity, pixel_graph
 
 
 @st.composite
@@ -108,3 +108,32 @@ def test_connected_parts_put_together_are_the_graph(pair):
     first = [int(part.nodes[0]) for part in parts]
     assert first == sorted(first)
     assert sum(len(part.nodes) for part in parts) == grid.shape[0]
+
+
+@pytest.mark.parametrize("radius", [1.5, 2, 5])
+def test_affinities_are_those_of_shi_and_malik(radius):
+    image = np.random.default_rng(0).random((6, 7))
+    rows, columns = np.indices(image.shape).reshape(2, -1)
+    distance = np.hypot(rows[:, np.newaxis] - rows, columns[:, np.newaxis] - columns)
+    contrast = image.ravel()[:, np.newaxis] - image.ravel()
+    expected = np.exp(-((contrast / 0.1) ** 2) - (distance / 4) ** 2) * ((distance < radius) & (distance > 0))
+    weights = affinity_graph(image, radius=radius)
+    np.testing.assert_allclose(weights.toarray(), expected, rtol=1e-12)
+    assert weights.has_sorted_indices
+    mask = np.random.default_rng(1).random(image.shape) < 0.6
+    inside = np.flatnonzero(mask)
+    masked = affinity_graph(image, mask=mask, radius=radius).toarray()
+    np.testing.assert_allclose(masked, expected[np.ix_(inside, inside)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("sigma", [1e-200, 1e200])
+def test_affinities_of_any_scale_are_numbers(sigma):
+    weights = affinity_graph(np.eye(4), sigma_distance=sigma, sigma_value=sigma)
+    assert np.isin(weights.data, [0.0, 1.0]).all()
+
+
+def test_affinities_that_cannot_be_are_refused():
+    with pytest.raises(ParameterError, match="radius must be > 1"):
+        affinity_graph(np.eye(4), radius=1)
+    with pytest.raises(ImageError, match="too large; use a smaller radius"):
+        affinity_graph(np.zeros((3000, 3000)), radius=20)

@@ -197,3 +197,17 @@ def test_merging_by_an_image_of_another_shape_is_refused():
 def test_means_are_per_region_and_channel():
     means = region_means(np.array([[1.0, 10], [3.0, 30], [8.0, 80]]), np.array([2, 2, 0]))
     np.testing.assert_array_equal(means, [[8, 80], [0, 0], [2, 20]])
+
+
+def test_blocks_need_no_image_where_there_is_a_mask():
+    mask = np.arange(8)[np.newaxis] < 5
+    upscaled = upscale(np.array([[1, 0]], np.uint16), (1, 8), mask=mask, refine="nearest")
+    assert upscaled.tolist() == [[1, 1, 1, 1, 1, 0, 0, 0]]
+
+
+def test_labels_of_the_other_byte_order_are_labels():
+    labels = np.array([[1, 1, 2, 3, 3]])
+    image = np.array([[0, 0, 6, 9, 9]])
+    for kind in (">u2", "<u2"):
+        assert merge_small_regions(labels.astype(kind), image, 2).tolist() == [[1, 1, 2, 2, 2]]
+        assert upscale(labels.astype(kind), (1, 10), refine="nearest").tolist() == [[1] * 4 + [2] * 2 + [3] * 4]

@@ -124,3 +124,20 @@ def test_a_graph_without_edges_is_all_isolated_nodes():
 def test_what_cannot_be_is_refused(wrong, kind):
     with pytest.raises(kind):
         multilevel_cut(pixel_graph(np.zeros((3, 3))), **wrong)
+
+
+def test_the_diagonal_takes_no_part_in_the_small_eigenproblem():
+    image = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=(30, 30)), 2) * 40
+    graph = pixel_graph(image)  # exp(700) on the diagonal, where pixels are negative
+    bare = graph.copy()
+    bare.setdiag(0)
+    bare.eliminate_zeros()
+    np.testing.assert_array_equal(multilevel_cut(graph, n_regions=4), multilevel_cut(bare, n_regions=4))
+
+
+@pytest.mark.parametrize("beta", [1e4, 1e300])
+def test_weights_that_are_almost_all_zero_give_regions_too(beta):
+    image = np.random.default_rng(0).integers(-500, 500, (12, 9)).astype(np.int16)
+    method = Spectral(n_regions=5, extra_regions=0, beta=beta)
+    labels = segment(image, Recipe(sigma=0, scale=1, method=method)).labels
+    assert len(np.unique(labels)) >= 5

@@ -141,3 +141,16 @@ def test_a_batch_ends_when_it_has_enough_pixels_to_work_on():
     works = [work(str(n), height=1000, width=2000) for n in range(7)]
     batches = list(make_batches(works, RECIPE, limit_bytes=2**40, max_images=256))
     assert [len(batch.works) for batch in batches] == [5, 2]
+
+
+def test_what_is_computed_of_one_image_is_never_in_two_batches():
+    works = [replace(work(name, 400, 400), regions=number) for name in "abc" for number in (8, 16, 32)]
+    works = [replace(item, ref=replace(item.ref, id=item.ref.name)) for item in works]
+    peak = estimate_cost(works[0].header, RECIPE).peak
+    for limit, most in ((peak, 99), (round(1.1 * peak), 99), (9 * peak, 2), (9 * peak, 99)):
+        batches = list(make_batches(works, RECIPE, limit_bytes=limit, max_images=most))
+        assert [item for batch in batches for item in batch.works] == works
+        assert sum(batch.n_images() for batch in batches) == 3
+    (whole,) = make_batches(works, RECIPE, limit_bytes=99 * peak, max_images=99)
+    first, second = whole.halves()
+    assert (first.n_images(), second.n_images()) == (1, 2)
