@@ -484,6 +484,20 @@ def test_wrong_options_end_with_code_2_and_are_not_remembered(tmp_path, capsys, 
     assert not (tmp_path / "home" / "serve.json").exists()
 
 
+def test_another_number_of_regions_keeps_the_remembered_method(archive, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr("flows.serve.serve", lambda home, options: given.append(options))  # as if started and stopped
+    home = tmp_path / "home"
+    home.mkdir()
+    night = ["--source", str(archive), "--output", str(tmp_path / "out")]
+    assert run_command(["serve", "--home", str(home), *night, "--method", "ward", "--regions", "12"]) == 0
+    (home / "serve.json").write_text(json.dumps(vars(given[0])))
+    assert run_command(["serve", "--home", str(home), "--regions", "8,16"]) == 0
+    later = given[1].over(given[0]).night()
+    assert (later.recipe.method.method, later.recipe.method.n_regions, later.regions) == ("ward", 8, [8, 16])
+    assert later.parameters()["regions"] == [8, 16]
+
+
 @pytest.mark.parametrize(
     ("cron", "timezone", "message"),
     [
