@@ -177,13 +177,12 @@ def _first_below(levels: list["Level"], n_nodes: int, target: _Target) -> int:
     return next((at for at in enough if len(levels[at].volumes) <= n_nodes), enough[-1])
 
 
-def _greedy(level: "Level", target: _Target, fences: Integers | None = None) -> Integers:
+def _greedy(level: "Level", target: _Target) -> Integers:
     from segmentation.kernels.ncut import merge_greedily
     from segmentation.kernels.ward import cut_merges
 
     n_nodes = len(level.volumes)
-    fences = np.zeros(n_nodes, dtype=np.int32) if fences is None else fences
-    children = merge_greedily(level, fences, target.smallest)
+    children = merge_greedily(level, target.smallest)
     return cut_merges(children, n_nodes, min(len(children), max(0, n_nodes - target.n_regions))).astype(np.int32)
 
 

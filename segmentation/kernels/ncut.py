@@ -59,15 +59,13 @@ class Edges(NamedTuple):
 
 
 @compiled
-def merge_greedily(level: Level, fences: Integers, smallest: int) -> Integers:
+def merge_greedily(level: Level, smallest: int) -> Integers:
     """Merge neighbouring clusters, always the two whose union lowers the normalized cut most.
 
     Parameters
     ----------
     level : Level
         Graph of P nodes, each a cluster of its own at first.
-    fences : ndarray of int32, shape (P,)
-        Only nodes with equal numbers ever merge.
     smallest : int
         Clusters of fewer pixels merge before all others.
 
@@ -83,7 +81,7 @@ def merge_greedily(level: Level, fences: Integers, smallest: int) -> Integers:
     that it owns. O(E log P) time for E edges, as long as lists of neighbours stay short.
     """
     n_nodes = len(level.volumes)
-    clusters, edges, end = _singles(level, fences)
+    clusters, edges, end = _singles(level)
     ids, partners = np.arange(n_nodes).astype(np.int32), np.full(n_nodes, -1, np.int32)
     entries = tournament(ids)
     _first_merges(clusters, edges, smallest, entries, partners)
@@ -107,8 +105,8 @@ def merge_greedily(level: Level, fences: Integers, smallest: int) -> Integers:
 
 
 @compiled
-def _singles(level: Level, fences: Integers) -> tuple[Clusters, Edges, int]:
-    """Make every node a cluster; list its edges to nodes that it may merge with. All its edges count for its cut."""
+def _singles(level: Level) -> tuple[Clusters, Edges, int]:
+    """Make every node a cluster, with a list of its edges; return where the last list ends."""
     n_nodes = len(level.volumes)
     n_all = 2 * n_nodes
     cuts, volumes, ratios, sizes = np.zeros(n_all), np.zeros(n_all), np.zeros(n_all), np.zeros(n_all, np.int64)
@@ -124,9 +122,8 @@ def _singles(level: Level, fences: Integers) -> tuple[Clusters, Edges, int]:
             other, weight = level.indices[edge], level.weights[edge]
             if other != node and weight > 0.0:
                 cuts[node] += weight
-                if fences[other] == fences[node]:
-                    neighbours[end], weights[end], prices[end] = other, weight, np.inf
-                    end += 1
+                neighbours[end], weights[end], prices[end] = other, weight, np.inf
+                end += 1
         stops[node] = end
         ratios[node] = cuts[node] / volumes[node]
     order = np.arange(n_all).astype(np.int32)

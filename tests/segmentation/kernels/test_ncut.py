@@ -57,7 +57,7 @@ def test_refinement_never_raises_the_cut_and_tells_what_it_is(graph, k, seed):
 @settings(max_examples=40, deadline=None)
 def test_refinement_leaves_no_region_smaller_than_it_may_be(graph, seed, smallest):
     level = level_of(graph)
-    labels = cut_merges(merge_greedily(level, no_fences(level), smallest), graph.shape[0], graph.shape[0] - 2)
+    labels = cut_merges(merge_greedily(level, smallest), graph.shape[0], graph.shape[0] - 2)
     labels = labels.astype(np.int32)
     before = np.bincount(labels).min()
     refine(level, labels, 2, smallest, 30)
@@ -78,14 +78,11 @@ def test_a_cut_of_the_coarse_graph_is_the_same_cut_of_the_fine_one(graph, k, see
 
 @given(graphs(), st.integers(0, 100))
 @settings(max_examples=40, deadline=None)
-def test_nothing_is_grouped_or_merged_across_fences(graph, seed):
+def test_nothing_is_grouped_across_fences(graph, seed):
     level = level_of(graph)
     fences = np.random.default_rng(seed).integers(0, 2, graph.shape[0]).astype(np.int32)
     groups, n_groups = match(level, fences, np.inf, 0.0)
     assert len(np.unique(np.stack([groups, fences]), axis=1).T) == n_groups
-    children = merge_greedily(level, fences, 1)
-    merged = cut_merges(children, graph.shape[0], len(children))
-    assert len(np.unique(np.stack([merged, fences]), axis=1).T) == merged.max() + 1
 
 
 def test_groups_stay_below_the_largest_volume():
@@ -115,7 +112,7 @@ def greedy_merges(graph, k):
 def test_greedy_merging_takes_the_best_pair_every_time(seed):
     graph = pixel_graph(np.random.default_rng(seed).random((4, 5)), beta=1, connectivity=8)
     level = level_of(graph)
-    children = merge_greedily(level, no_fences(level), 1)
+    children = merge_greedily(level, 1)
     for k in (10, 4, 2):
         labels = cut_merges(children, graph.shape[0], graph.shape[0] - k)
         expected = greedy_merges(graph, k)
@@ -126,6 +123,6 @@ def test_greedy_merging_takes_the_best_pair_every_time(seed):
 @settings(max_examples=30, deadline=None)
 def test_cuts_of_the_merges_are_nested(graph):
     level = level_of(graph)
-    children = merge_greedily(level, no_fences(level), 1)
+    children = merge_greedily(level, 1)
     fine, coarse = (cut_merges(children, graph.shape[0], graph.shape[0] - k) for k in (4, 2))
     assert len(np.unique(np.stack([fine, coarse]), axis=1).T) == 4
