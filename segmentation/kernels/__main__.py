@@ -10,19 +10,25 @@ from segmentation.params import KMeans, Recipe, Spectral, Ward
 from segmentation.pipeline import segment
 from segmentation.regions import region_table
 
-_METHODS = Spectral(n_regions=2), Spectral(n_regions=2, radius=2), Ward(n_regions=2), KMeans(n_clusters=2)
+_METHODS = (
+    Spectral(n_regions=2),
+    Spectral(n_regions=2, radius=2),
+    Spectral(n_regions=2, eigen_solver="arpack"),
+    Ward(n_regions=2),
+    KMeans(n_clusters=4),
+)
 
 
 def main() -> None:
     """Compile what is not compiled yet, and say how long it took."""
     started = time.perf_counter()
-    colour = np.random.default_rng(0).integers(0, 255, (24, 20, 3)).astype(np.uint8)
+    colour = np.random.default_rng(0).integers(0, 255, (80, 72, 3)).astype(np.uint8)
     mask = np.ones(colour.shape[:2], dtype=bool)
     mask[:4] = False
     for method in _METHODS:
         for image in (colour, colour[..., 0], colour.astype(np.uint16), colour[..., 0].astype(np.float64)):
             for chosen in (None, mask):
-                labels = segment(image, Recipe(scale=0.5, min_region_size=3, method=method), chosen).labels
+                labels = segment(image, Recipe(scale=0.5, min_region_size=40, method=method), chosen).labels
                 region_table(labels, image)
                 encode_picture(render_contours(image, labels))
     sys.stdout.write(f"Loops are compiled for this machine ({time.perf_counter() - started:.0f} s).\n")
