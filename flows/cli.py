@@ -137,13 +137,7 @@ def run(
     from flows.settings import Settings, configure_prefect
     from segmentation.params import parse
 
-    options = {
-        "sigma": sigma,
-        "scale": scale,
-        "seed": seed,
-        "min_region_size": min_region_size,
-        "refine": refine,
-    }
+    options = {"sigma": sigma, "scale": scale, "seed": seed, "min_region_size": min_region_size, "refine": refine}
     recipe, numbers = _recipe_and_regions(regions, config=config, method=method, options=options, pairs=set_)
     settings = parse(
         Settings,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from segmentation.arrays import Bools, Floats, Image, Labels, NodeLabels
+from segmentation.arrays import Bools, Floats, Image, Labels, NodeLabels, read_only
 from segmentation.errors import ImageError
 from segmentation.graphs import affinity_graph, grid_connectivity, pixel_graph, pixel_rows
 from segmentation.kmeans import color_features, kmeans
@@ -196,7 +196,6 @@ def explained_variance(features: Floats, labels: NodeLabels) -> float:
     >>> explained_variance(np.array([[0.0], [2.0], [4.0], [6.0]]), np.array([0, 0, 1, 1]))
     0.8
     """
-    from segmentation.kernels.compiled import read_only
     from segmentation.kernels.regions import squares_around_means
 
     values, regions = read_only(features), labels.astype(np.int64, copy=False)

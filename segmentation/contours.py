@@ -7,7 +7,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.arrays import Bools, Bytes8, Floats, Image, Labels
+from segmentation.arrays import Bools, Bytes8, Floats, Image, Labels, read_only
 from segmentation.errors import ParameterError
 
 T = TypeVar("T", bound=np.generic)
@@ -173,7 +173,6 @@ def render_contours(image: Image, labels: Labels, *, thickness_px: int | None = 
         )
     if thickness_px is None:
         thickness_px = max(1, round(max(labels.shape) / _PIXELS_PER_LINE_WIDTH))
-    from segmentation.kernels.compiled import read_only
     from segmentation.kernels.contours import draw_outlines
 
     shown = _displayable(image, labels)

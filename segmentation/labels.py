@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from segmentation.arrays import Bools, Bytes8, Floats, Image, Labels, NodeLabels
+from segmentation.arrays import Bools, Bytes8, Floats, Image, Labels, NodeLabels, read_only
 from segmentation.errors import ImageError, ParameterError
 from segmentation.prepare import centres
 
@@ -149,7 +149,6 @@ def upscale_labels(
 
 def _spread(labels: Labels, border: Bools, shape: tuple[int, int], mask: Bools | None) -> tuple[Labels, Bytes8]:
     """Give each block the label of its working pixel; leave open what is to be decided, and say where that is."""
-    from segmentation.kernels.compiled import read_only
     from segmentation.kernels.watershed import spread_blocks
 
     spread = np.empty(shape, labels.dtype.newbyteorder("="))
@@ -162,7 +161,6 @@ def _spread(labels: Labels, border: Bools, shape: tuple[int, int], mask: Bools |
 
 def _border(labels: Labels) -> Bools:
     """Find the pixels that touch another label, except those of pieces that have no other pixels."""
-    from segmentation.kernels.compiled import read_only
     from segmentation.kernels.pieces import connected_pieces
 
     border = np.zeros(labels.shape, dtype=bool)
@@ -237,7 +235,6 @@ def merge_small_regions(labels: Labels, image: Image, min_size: int) -> Labels:
         raise ImageError(f"the labels have shape {labels.shape}, the image {image.shape[:2]}; they must be equal")
     if min_size <= 1:
         return relabel_sequential(labels)
-    from segmentation.kernels.compiled import read_only
     from segmentation.kernels.pieces import connected_pieces, merge_pieces, sum_pieces
 
     pieces, sizes, label_of = connected_pieces(read_only(labels))
@@ -250,8 +247,6 @@ def merge_small_regions(labels: Labels, image: Image, min_size: int) -> Labels:
 
 def _channels(image: Image) -> Image:
     """Return an image as compiled loops take it, shape (M, N, C), in one of four types; floats hold the others."""
-    from segmentation.kernels.compiled import read_only
-
     common = image.dtype in (np.uint8, np.uint16, np.float32, np.float64)
     return read_only((image if common else image.astype(np.float64)).reshape(*image.shape[:2], -1))
 

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.arrays import Bools, Floats, Image, Ints
+from segmentation.arrays import Bools, Floats, Image, Ints, read_only
 from segmentation.errors import ImageError, ParameterError
 
 #: Squares of larger values overflow once summed over an image, so these count as infinite.
@@ -321,9 +321,7 @@ def _lines(image: Image, places: Ints) -> tuple[Floats, Ints]:
         lines, places = image[first:last], places - first
     else:
         lines, places = image[named], (np.cumsum(named) - 1)[places]
-    floats = np.ascontiguousarray(lines, dtype=np.float64).reshape(len(lines), -1).view()
-    floats.flags.writeable = False  # compiled loops are made anew for arrays that differ in this
-    return floats, places
+    return read_only(lines.astype(np.float64, order="C", copy=False).reshape(len(lines), -1)), places
 
 
 def rescale_mask(mask: Bools, shape: tuple[int, int]) -> Bools:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.arrays import Floats, Image, Ints, Labels
+from segmentation.arrays import Floats, Image, Ints, Labels, read_only
 from segmentation.errors import ParameterError
 
 #: Columns of equal length, one row per region, in the order of `region_table`.
@@ -102,14 +102,7 @@ def _compact(labels: Labels) -> Labels:
     if labels.max(initial=0) >= 2**32:
         raise ParameterError(f"labels must be below 2**32, got {labels.max()}")
     smallest = np.uint16 if labels.max(initial=0) < 2**16 else np.uint32
-    return _read_only(np.ascontiguousarray(labels, dtype=smallest))
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a view that cannot be written to, because compiled loops are made anew for arrays that can."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    return read_only(labels.astype(smallest, copy=False))
 
 
 def _measure(labels: Labels) -> tuple[Ints, Ints, Ints]:
@@ -145,7 +138,7 @@ def _channel_sums(labels: Labels, image: Image) -> Floats:
 
     dtype = image.dtype.name if image.dtype.name in _SUMMED_AS_THEY_ARE else _SUMMED_AS_THEY_ARE[-1]
     pixels = np.ascontiguousarray(image.reshape(*labels.shape, -1), dtype=dtype)
-    channels = sum_channels(labels, _read_only(pixels), int(labels.max()) + 1).T
+    channels = sum_channels(labels, read_only(pixels), int(labels.max()) + 1).T
     sums = np.full((4, channels.shape[1]), np.nan)
     sums[0] = channels.mean(axis=0)
     if len(channels) == 3:

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from skimage.measure import label
 
 from segmentation import merge_small_regions, relabel_sequential
-from segmentation.kernels.compiled import read_only
+from segmentation.arrays import read_only
 from segmentation.kernels.pieces import connected_pieces
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14)
