@@ -36,8 +36,8 @@ def assign_kmeans(embedding: Floats, random_state: int | RandomState = 42) -> No
     The seeds and labels are those of ``sklearn.cluster.k_means`` [1]_, in a third to half of its time; O(P·K²) for
     each round at worst. It is called itself where its rounding errors decide, because fewer than K points are distinct
     or two choices are equally good, and where a cluster loses all its points. A point equally near to two centres may
-    still go to the other one. The first call on a machine compiles
-    the loops, which takes some seconds; see `segmentation.kernels.compiled`.
+    still go to the other one. The first call on a machine compiles the loops, which takes some seconds; see
+    `segmentation.kernels.compiled`.
 
     References
     ----------
