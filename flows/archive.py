@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows.artifacts import link_dashboard, publish_artifacts, tag_flow_run
-from flows.batches import Lost, drive, lost_records
+from flows.batches import BATCHES_PER_THREAD, Lost, drive, lost_records
 from flows.dask_cluster import capacity, check_certificates, cluster_for
 from flows.progress import observer
 from flows.report import RunReport
-from flows.settings import Settings
+from flows.settings import Settings, image_bytes
 from segmentation.errors import ImageError, StoreError
 from segmentation.io.gallery import page_of, write_gallery
 from segmentation.io.images import read_header
@@ -133,18 +133,21 @@ def _compute(works: Sequence[Work], job: Job, settings: Settings, report: RunRep
     watcher.phase("starting workers")
     with cluster_for(settings) as client:
         link_dashboard(client)
-        n_workers, worker_bytes = capacity(client, settings)
-        limit = settings.batch_bytes(worker_bytes or settings.worker_bytes())
+        workers = capacity(client, settings)
+        room = image_bytes(workers.worker_bytes)
         grouped = make_batches(
             (_with_header(work) for work in works),
             job.recipe,
-            limit_bytes=limit,
-            max_images=batch_size(len(works), n_workers),
+            limit_bytes=room // (BATCHES_PER_THREAD * workers.threads_per_worker),
+            worker_bytes=room,
+            max_images=batch_size(len(works), workers.n_threads),
         )
         refused: list[Record] = []
         watcher.phase("segmenting" if are_compiled() else "compiling, once on this machine; then segmenting")
         batches = _only_batches(grouped, job, refused)
-        for outcome in drive(client, job, batches, in_flight=settings.batches_in_flight or 2 * n_workers):
+        for outcome in drive(
+            client, job, batches, in_flight=settings.batches_in_flight or BATCHES_PER_THREAD * workers.n_threads
+        ):
             records = _commit_lost(outcome, job) if isinstance(outcome, Lost) else outcome
             report.count_computed(records)
             watcher.finished(records)

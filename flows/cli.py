@@ -79,6 +79,7 @@ def run(
     label: str = "",
     pixels: Literal["preview", "full", "none"] = "preview",
     workers: int = 0,
+    memory: str = "",
     scheduler: str = "",
     limit: int = 0,
     retry_failed: Annotated[bool, Parameter(negative="")] = False,
@@ -119,7 +120,9 @@ def run(
     pixels
         What is stored of the image itself.
     workers
-        Worker processes; one per core by default.
+        Worker processes; one per core by default, if memory allows.
+    memory
+        What one worker may take, such as 2GB; its part of three quarters of the machine's by default.
     scheduler
         Address of a running Dask scheduler (tcp://… or tls://…), instead of workers here.
     limit
@@ -143,6 +146,7 @@ def run(
         Settings,
         {
             "workers": workers,
+            "memory": memory,
             "scheduler": scheduler,
             "pixels": pixels,
             "limit": limit,
@@ -298,6 +302,7 @@ def serve(
     mask: Path | None = None,
     label: str | None = None,
     workers: int | None = None,
+    memory: str | None = None,
     scheduler: str | None = None,
     home: Path | None = None,
     port: int | None = None,
@@ -327,7 +332,9 @@ def serve(
     label
         Name of the label maps; the method's name by default.
     workers
-        Worker processes of a night; one per core by default.
+        Worker processes of a night; one per core by default, if memory allows.
+    memory
+        What one worker may take, such as 2GB; its part of three quarters of the machine's by default.
     scheduler
         Address of a running Dask scheduler (tcp://… or tls://…), instead of workers here.
     home
@@ -355,6 +362,7 @@ def serve(
         label=_checked_label(label) if label is not None else None,
         mask=str(mask.absolute()) if mask else None,
         workers=workers,
+        memory=memory,
         scheduler=scheduler,
         cron=cron,
         timezone=timezone,

@@ -156,10 +156,17 @@ def _attempt(step: str, item: Item, do: Callable[[Item], Item]) -> Item:
     except (ImageError, ParameterError) as error:
         item = _ended(item, State.REJECTED, step, str(error))
     except Exception as error:  # one image's trouble, foreseen or not, is a record
+        _raise_if_out_of_memory(error)
         log.warning("%s of %s failed", step, item.work.ref.display_name, exc_info=not isinstance(error, OSError))
         item = _ended(item, State.FAILED, step, f"{type(error).__name__}: {error}")
     spent = item.seconds.get(step, 0.0) + time.perf_counter() - started
     return replace(item, seconds={**item.seconds, step: spent})
+
+
+def _raise_if_out_of_memory(error: Exception) -> None:
+    """Let the batch be split where a worker's memory is at its limit, which other images fill too."""
+    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
+        raise MemoryError(str(error)) from error
 
 
 def _ended(item: Item, state: State, step: str, reason: str) -> Item:
@@ -232,7 +239,11 @@ def _store(root: Path, item: Item, job: Job, batch: str) -> tuple[Record, pa.Tab
     assert item.image is not None
     table = region_table(item.labels, item.image)
     areas = dict(zip(table["label"].tolist(), table["area"].tolist(), strict=True))
-    outputs, contour = write_entry(root, _entry(item, job, areas))
+    try:
+        outputs, contour = write_entry(root, _entry(item, job, areas))
+    except RuntimeError as error:
+        _raise_if_out_of_memory(error)
+        raise
     seconds = {**item.seconds, "store": time.perf_counter() - started}
     record = replace(_record(item, job, batch), outputs=tuple(outputs), contour=contour, seconds=seconds)
     return replace(record, n_regions=len(areas), scores=item.scores), _region_rows(item, job, table)
