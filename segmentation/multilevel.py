@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from segmentation.kernels.coarsening import Level
 
 #: Sizes of the coarse graphs that greedy merging starts from: the smaller sees far, the larger sees detail.
-GREEDY_NODES = (300, 4000)
+GREEDY_NODES = (1000, 4000)
 #: Nodes of the coarse graph whose eigenvectors are computed, and how many vectors.
 EIGEN_NODES, VECTORS = 80, 12
 #: Clusters, for each region wanted, that the eigenvectors are first divided into.
@@ -71,7 +71,7 @@ def multilevel_cut(weights: csr_array, *, n_regions: int = 29, smallest: int = 1
     O(edges) time and memory: 4 ms for 4,700 pixels at k = 29, 30 ms for 116,000, 0.3 s for a million.
 
     The graph is coarsened by heavy-edge matching [1]_, which keeps volumes, so that every cut of a coarse graph is a
-    cut of the pixels at the same price. At some 300 and 4,000 nodes clusters are merged greedily, always the two
+    cut of the pixels at the same price. At some 1,000 and 4,000 nodes clusters are merged greedily, always the two
     whose union lowers the normalized cut [2]_ most; for up to 20 regions the eigenvectors of a graph of some 80 nodes
     are also divided by Ward's method into pieces that are merged in the same way. Each of these labellings is refined
     node by node; what any two of them divide is then merged again, which takes from both what is best. The lowest

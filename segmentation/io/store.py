@@ -252,13 +252,20 @@ def _labels_metadata(names: list[str]) -> bytes:
 
 
 def _dump(folder: Path, files: Files) -> None:
-    made: set[Path] = set()
-    for key, value in sorted(files.items()):
-        path = folder / key
-        if path.parent not in made:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made.add(path.parent)
-        path.write_bytes(value)
+    folder.mkdir(parents=True)
+    made = {folder}
+    for name, data in sorted(files.items()):
+        path = folder / name
+        _make(path.parent, made)
+        path.write_bytes(data)
+
+
+def _make(folder: Path, made: set[Path]) -> None:
+    """Make a folder and those above it that are not made yet, from the top: each is asked for once."""
+    if folder not in made:
+        _make(folder.parent, made)
+        folder.mkdir()
+        made.add(folder)
 
 
 def _image_files(target: Path, label: str) -> list[Path]:
