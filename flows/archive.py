@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 
 from flows.artifacts import link_dashboard, publish_artifacts, tag_flow_run
 from flows.batches import Lost, drive, lost_records
@@ -13,12 +12,12 @@ from flows.progress import observer
 from flows.report import RunReport
 from flows.settings import Settings
 from segmentation.errors import ImageError, StoreError
-from segmentation.io.gallery import page_of, write_gallery
+from segmentation.io.gallery import PAGE, write_gallery
 from segmentation.io.images import read_header
-from segmentation.io.lock import store_lock
 from segmentation.io.records import Subject, close_runs, commit_batch, open_runs, publish_index, read_records
 from segmentation.io.runs import now, read_run, start_run, was_interrupted, write_run
-from segmentation.io.store import sweep_staging, versions
+from segmentation.io.storage import Storage, open_storage
+from segmentation.io.store import versions
 from segmentation.kernels import are_compiled
 from segmentation.params import Recipe
 from segmentation.planning import (
@@ -62,46 +61,48 @@ def segment_images(
     """
     started = time.monotonic()
     check_certificates(settings)
-    root = Path(output).absolute()
+    storage = open_storage(output)
+    storage.check()
     label = label or recipe.method.method
     numbers = tuple(dict.fromkeys(regions)) or (0,)
     labels = [label_for(label, number) for number in numbers]
     report = RunReport(source=source, output=output, labels=labels, listed=len(refs) * len(numbers))
     tag_flow_run(labels, source, recipe)
     watcher = observer()
-    with store_lock(root):
-        records = read_records(root)
-        sweep_staging(root)
-        job = Job(root=str(root), run="", label=label, recipe=recipe, pixels=settings.pixels)
+    with storage.lock() as token:
+        records = read_records(storage)
+        storage.sweep()
+        job = Job(root=storage.url, run="", label=label, recipe=recipe, pixels=settings.pixels, lock=token)
         asked = [Work(ref, regions=number) for ref in refs for number in numbers]
         works = _plan(asked, records, job, report, settings)
         watcher.planned(report.planned, len(works), report.unit)
-        if works or was_interrupted(root) or open_runs(root) or not page_of(root).exists():
-            run = start_run(root, _description(report, recipe, settings))
+        if works or was_interrupted(storage) or open_runs(storage) or not storage.exists(PAGE):
+            run = start_run(storage, _description(report, recipe, settings))
             report.run = run
-            with _reason_noted(root, run):
+            with _reason_noted(storage, run):
                 if works:
                     _compute(works, replace(job, run=run), settings, report)
                 watcher.phase("writing index and gallery")
-                records = publish_index(root)
-                write_gallery(root)
-                close_runs(root)
+                storage.confirm_lock(token)
+                records = publish_index(storage)
+                write_gallery(storage)
+                close_runs(storage)
             report.seconds = time.monotonic() - started
-            write_run(root, run, {**read_run(root, run), "finished": now(), **_outcome(report)})
+            write_run(storage, run, {**read_run(storage, run), "finished": now(), **_outcome(report)})
     report.seconds = time.monotonic() - started
-    publish_artifacts(report, records, root)
+    publish_artifacts(report, records, storage)
     return report
 
 
 @contextmanager
-def _reason_noted(root: Path, run: str) -> Iterator[None]:
+def _reason_noted(storage: Storage, run: str) -> Iterator[None]:
     """Leave in the run's description why it could not go on, if it still can be written."""
     try:
         yield
     except BaseException as error:
         reason = str(error) or type(error).__name__ if isinstance(error, Exception) else "interrupted"
         with suppress(OSError):
-            write_run(root, run, {**read_run(root, run), "stopped": now(), "reason": reason})
+            write_run(storage, run, {**read_run(storage, run), "stopped": now(), "reason": reason})
         raise
 
 
@@ -149,7 +150,7 @@ def _compute(works: Sequence[Work], job: Job, settings: Settings, report: RunRep
             report.count_computed(records)
             watcher.finished(records)
     if refused:
-        commit_batch(Path(job.root), job.run, "refused", refused, None)
+        commit_batch(job.root, job.run, "refused", refused, None)
         report.count_computed(refused)
         watcher.finished(refused)
     _check_complete(report)
@@ -169,7 +170,7 @@ def _only_batches(grouped: Iterable[Batch | tuple[Work, str]], job: Job, refused
 
 def _commit_lost(lost: Lost, job: Job) -> list[Record]:
     records = lost_records(lost, job)
-    commit_batch(Path(job.root), job.run, lost.batch.number, records, None)
+    commit_batch(job.root, job.run, lost.batch.number, records, None)
     return records
 
 

@@ -1,6 +1,7 @@
 """Fixtures that several tests share: small images on disk, and Prefect's API started once."""
 
 import os
+import re
 import tempfile
 
 import numpy as np
@@ -68,3 +69,20 @@ def prefect_api():
 
     with prefect_test_harness(server_startup_timeout=300):
         yield
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint():
+    """An S3 server with an empty bucket on loopback; the AWS variables name it from here on."""
+    from tests.s3 import s3_server
+
+    with s3_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3_endpoint, request):
+    """The URL of a prefix of the bucket that no other test uses."""
+    from tests.s3 import BUCKET
+
+    return f"s3://{BUCKET}/" + re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")

@@ -85,6 +85,7 @@ class _Check:
         self.wrong = []
         self.runs = {}  # name -> {subject: row}, oldest first
         self.current = {}  # subject -> row
+        self.lists = {}  # (*subject, key) -> outputs, of all runs
         self.labels = {}  # subject -> label map
 
     def claim(self, holds, message):
@@ -139,11 +140,11 @@ class _Check:
         real_name = row["source_raw"].decode("utf-8", "surrogateescape")
         self.claim(row["id"] == image_id(real_name), f"{about}: its id is not that of its name")
         if row["state"] == "segmented":
-            self.claim(row["outputs"], f"{about}: segmented without outputs")
             self.claim(row["digest"] and row["key"] and row["n_regions"] > 0, f"{about}: segmented, not described")
-            self.claim(
-                row["contour"] in {file["path"] for file in row["outputs"]}, f"{about}: its picture is no output"
-            )
+            if row["run"] == name.split("/")[1]:  # else it was only touched, and its files are those of that run
+                paths = {file["path"] for file in row["outputs"]}
+                self.claim(paths, f"{about}: segmented without outputs")
+                self.claim(row["contour"] in paths, f"{about}: its picture is no output")
         else:
             self.claim(row["reason"] and row["step"], f"{about}: refused without a reason or a step")
             self.claim(not row["outputs"], f"{about}: refused, yet with outputs")
@@ -158,6 +159,9 @@ class _Check:
         for subject in list(self.current):
             if subject in withdrawn or (subject[0], "") in withdrawn:
                 del self.current[subject]
+        for subject, row in own.items():
+            if row["outputs"]:
+                self.lists[*subject, row["key"]] = row["outputs"]
         self.current.update(own)
         segmented = [row for row in self.current.values() if row["state"] == "segmented"]
         newest = {}
@@ -173,8 +177,8 @@ class _Check:
             if row["state"] != "segmented":
                 continue
             about = f"{row['source']} ({row['label']})"
-            whole = True
-            for file in row["outputs"]:
+            whole = self.claim((*subject, row["key"]) in self.lists, f"{about}: no list of its files")
+            for file in self.lists.get((*subject, row["key"]), ()):
                 data = self.files.get(file["path"])
                 as_recorded = data is not None and (len(data), hashlib.sha256(data).hexdigest()) == (
                     file["size"],
@@ -204,7 +208,7 @@ class _Check:
         self.claim(stored.get("sha256") == row["digest"], f"{about}: the stored picture is another")
         listed = self.json(f"{image}/labels/zarr.json").get("attributes", {}).get("ome", {}).get("labels", [])
         self.claim(row["label"] in listed, f"{about}: not in its image's list of labels")
-        paths = {file["path"] for file in row["outputs"]}
+        paths = {file["path"] for file in self.lists[*subject, row["key"]]}
         extra = {f"{place}/{name}" for name in mine} - paths
         self.claim(not extra, f"{about}: files that its record does not know: {sorted(extra)}")
 

@@ -11,6 +11,7 @@ from segmentation.cluster import grow_tree
 from segmentation.io.images import decode
 from segmentation.io.records import read_records, read_table
 from segmentation.io.sources import list_images
+from segmentation.io.storage import open_storage
 from segmentation.io.store import read_labels
 from segmentation.planning import State, Work, label_key
 from tasks.items import (
@@ -140,7 +141,7 @@ def test_records_name_the_key_of_bytes_and_recipe(works, job):
 
 def test_the_region_table_has_a_row_for_every_region(works, job):
     records, root = run_chain(works, job)
-    table = read_table(root / "runs" / job.run / "regions" / "00000.parquet")
+    table = read_table(open_storage(root), f"runs/{job.run}/regions/00000.parquet")
     assert table.num_rows == sum(record.n_regions for record in records)
 
 
