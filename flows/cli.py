@@ -84,6 +84,7 @@ def run(
     limit: int = 0,
     retry_failed: Annotated[bool, Parameter(negative="")] = False,
     verify_sources: Annotated[bool, Parameter(negative="")] = False,
+    repair: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -129,6 +130,8 @@ def run(
         Try images again that were rejected or failed.
     verify_sources
         Hash every image again, even if size and time say it is unchanged.
+    repair
+        Verify OUTPUT first, and compute again what of it is damaged or missing.
     json
         Print the report as JSON.
     quiet
@@ -149,6 +152,7 @@ def run(
             "limit": limit,
             "retry_failed": retry_failed,
             "verify_sources": verify_sources,
+            "repair": repair,
         },
     )
     _check_paths(source, output, mask)

@@ -23,6 +23,7 @@ _WORDS = {
     "changed": "changed",
     "parameters": "with other parameters",
     "failed": "to try again",
+    "damaged": "damaged",
     "verify": "to verify",
     "unchanged": "unchanged",
 }
@@ -133,6 +134,11 @@ def print_report(report: RunReport) -> None:
         console.print(_problem_table(report.problems))
         if refused > len(report.problems):
             console.print(f"… and {refused - len(report.problems):,} more: regionflow status {escape(report.output)}")
+    if report.repaired:
+        console.print(f"{count_images(report.repaired, 'damaged result')} of other labels computed again.")
+    for result in report.hopeless:
+        name = escape(f"{result['id']} ({result['label']}): {result['reason']}")
+        console.print(f"[red]Damaged, and not repaired:[/] {name}")
     console.print(f"Look at {escape(report.output)}/gallery/index.html")
 
 

@@ -303,7 +303,8 @@ class _Check:
             account["exit_code"] == (0 if complete else 1), f"runs/{name}: code {account['exit_code']}, {states}"
         )
         own = [row for row in self.current.values() if row["run"] == name]
-        self.claim(len(own) == account["computed"], f"runs/{name}: computed {account['computed']}, records {len(own)}")
+        computed = account["computed"] + account.get("repaired", 0)
+        self.claim(len(own) == computed, f"runs/{name}: computed {computed}, records {len(own)}")
 
     def listed(self, names):
         """Every listed image ended in one way under each label of the last run; the exit code says how."""

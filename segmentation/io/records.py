@@ -105,6 +105,15 @@ def read_records(root: Location) -> dict[Subject, Record]:
     return latest
 
 
+def replay_records(root: Location) -> dict[Subject, Record]:
+    """Return the latest record of every image and label from the commit records alone, whatever the index says."""
+    storage = open_storage(root)
+    latest: dict[Subject, Record] = {}
+    for run in run_names(storage):
+        latest = after_run(latest, records_of_run(storage, run), withdrawn_by(storage, run))
+    return latest
+
+
 def records_of_run(root: Location, run: str) -> Iterator[Record]:
     """Yield the committed records of one run, in the order of its batches."""
     storage = open_storage(root)
@@ -173,10 +182,15 @@ def publish_index(root: Location) -> dict[Subject, Record]:
     return records
 
 
-def write_tables(storage: Storage, records: Mapping[Subject, Record], runs: Sequence[str]) -> None:
-    """Write the index of these records, and bring the region tables of `runs` into the shared ones."""
+def write_tables(
+    storage: Storage, records: Mapping[Subject, Record], runs: Sequence[str], *, all_shards: bool = False
+) -> None:
+    """Write the index of these records, and bring the region tables of `runs` into the shared ones.
+
+    With `all_shards` those too are written anew in which these runs have changed nothing.
+    """
     ordered = sorted(records.values(), key=lambda record: (record.ref.raw_name, record.label))
-    _merge_regions(storage, runs, records)
+    _merge_regions(storage, runs, records, all_shards=all_shards)
     write_table(storage, INDEX, table_of(ordered, INDEX_SCHEMA))
     storage.sync("tables")
 
@@ -239,7 +253,9 @@ def table_of(records: Iterable[Record], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schema)
 
 
-def _merge_regions(storage: Storage, runs: Sequence[str], records: Mapping[Subject, Record]) -> None:
+def _merge_regions(
+    storage: Storage, runs: Sequence[str], records: Mapping[Subject, Record], *, all_shards: bool
+) -> None:
     """Bring the rows of open runs into the shared tables; rows of anything no longer current leave them."""
     fresh: dict[str, list[pa.Table]] = {}
     touched: set[str] = set()
@@ -251,6 +267,8 @@ def _merge_regions(storage: Storage, runs: Sequence[str], records: Mapping[Subje
                 rows = table.filter(pc.equal(table["shard"], shard))
                 fresh.setdefault(shard, []).append(rows.drop_columns(["shard"]))
     current = {(*key, record.key) for key, record in records.items() if record.state is State.SEGMENTED}
+    if all_shards:
+        touched |= {name.rpartition("/")[2].removesuffix(".parquet") for name in storage.names("tables/regions")}
     for shard in sorted(touched):
         name = region_table_name(shard)
         old = [read_table(storage, name)] if storage.exists(name) else []

@@ -54,7 +54,7 @@ class Findings:
     damaged_images: set[str] = field(default_factory=set)  # ids of images whose own files, not only a label's, are
     bad_records: set[str] = field(default_factory=set)  # files of records that cannot be trusted
     bad_runs: set[str] = field(default_factory=set)  # runs whose description or mark is damaged
-    bad_tables: set[str] = field(default_factory=set)  # tables that cannot be read
+    unreadable_tables: set[str] = field(default_factory=set)
     digests: dict[str, str] = field(default_factory=dict)  # of tables, as the last run to write them left them
     interrupted: bool = False
 
@@ -209,7 +209,7 @@ def _index(storage: Storage, found: Findings, runs: list[_Run]) -> None:
         found.checked += 1
     except (StoreError, KeyError, ValueError) as error:
         found.add(INDEX, _without(storage, error))
-        found.bad_tables.add(INDEX)
+        found.unreadable_tables.add(INDEX)
         return
     for key, count in Counter(subject(row) for row in rows).items():
         if count > 1:
@@ -304,7 +304,7 @@ def _rows_in(storage: Storage, names: Iterable[str], found: Findings) -> _Rows:
             found.checked += 1
         except (StoreError, KeyError) as error:
             found.add(name, _without(storage, error))
-            found.bad_tables.add(name)
+            found.unreadable_tables.add(name)
             continue
         for *key, region, area in zip(*(table[column].to_pylist() for column in table.column_names), strict=True):
             rows.setdefault((key[0], key[1], key[2]), []).append((region, area))
@@ -327,7 +327,6 @@ def _tables(storage: Storage, found: Findings, segmented: dict[Subject, Record])
     for name in sorted(found.digests.keys() - faulty):
         if hashlib.sha256(storage.read(name)).hexdigest() != found.digests[name]:
             found.add(name, "its bytes are not those recorded")
-            found.bad_tables.add(name)
             found.damaged |= {key for key in segmented if region_table_name(shard_of(key[0])) == name}
 
 
