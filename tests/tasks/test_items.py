@@ -181,6 +181,20 @@ def test_a_full_disk_is_the_runs_trouble_not_the_images(works, job):
     assert read_records(root) == {}
 
 
+def test_a_batch_that_dies_between_new_files_and_their_record_leaves_no_old_record_for_them(works, job, monkeypatch):
+    records, root = run_chain(works, job)
+    other = replace(job, run="000002-x", recipe=RECIPE.with_regions(2))
+    monkeypatch.setattr("tasks.items.commit_batch", lambda *given: (_ for _ in ()).throw(OSError("gone")))
+    with pytest.raises(OSError, match="gone"):
+        run_chain(works[:3], other)
+    kept = {record.ref.name for record in read_records(root).values()}
+    written = {work.ref.name for work in works[:3]} - {"broken.png"}  # of which no label is replaced
+    assert kept == {record.ref.name for record in records} - written
+    monkeypatch.undo()
+    run_chain(works, replace(job, run="000003-x"))
+    assert {record.ref.name for record in read_records(root).values()} == {record.ref.name for record in records}
+
+
 def test_workers_import_neither_prefect_nor_its_api():
     code = "import sys, tasks.items; print([n for n in ('prefect', 'distributed', 'dask') if n in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -13,7 +13,9 @@ from segmentation.io.records import (
     publish_index,
     read_records,
     read_table,
+    replay_records,
     subject,
+    withdraw,
 )
 from segmentation.io.storage import open_storage
 from segmentation.planning import ImageRef, Output, Record, State
@@ -144,3 +146,28 @@ def test_a_label_that_was_superseded_stays_so_when_the_old_picture_comes_back(tm
     commit_batch(tmp_path, "000002-x", "00000", [record(digest="d2", key="k2", run="000002-x")], None)
     commit_batch(tmp_path, "000003-x", "00000", [record(run="000003-x")], None)
     assert set(read_records(tmp_path)) == {subject(record())}
+
+
+@pytest.mark.parametrize("label", ["ward", ""], ids=["the label", "the image"])
+def test_what_a_batch_replaces_does_not_count_until_it_is_recorded_again(tmp_path, label):
+    other = record("b-bb00000000000000")
+    commit_batch(tmp_path, "000001-x", "00000", [record(), other], regions())
+    publish(tmp_path)
+    withdraw(tmp_path, "000002-x", "00000", {(record().ref.id, label)})
+    assert set(read_records(tmp_path)) == {subject(other)}
+    publish(tmp_path)
+    assert set(read_records(tmp_path)) == {subject(other)}
+    assert replay_records(tmp_path).keys() == {subject(other)}
+    assert read_table(open_storage(tmp_path), "tables/regions/aa.parquet").num_rows == 0
+    withdraw(tmp_path, "000003-x", "00000", {(record().ref.id, label)})
+    commit_batch(tmp_path, "000003-x", "00000", [record(run="000003-x")], regions())
+    publish(tmp_path)
+    assert set(read_records(tmp_path)) == {subject(record()), subject(other)}
+
+
+def test_a_result_that_is_written_again_replaces_all_its_region_rows(tmp_path):
+    commit_batch(tmp_path, "000001-x", "00000", [record()], regions(areas=(1, 2, 3)))
+    publish(tmp_path)
+    commit_batch(tmp_path, "000002-x", "00000", [record(run="000002-x")], regions(areas=(4, 5)))
+    publish(tmp_path)
+    assert read_table(open_storage(tmp_path), "tables/regions/aa.parquet")["area"].to_pylist() == [4, 5]
