@@ -44,6 +44,9 @@ class Settings(Params):
     )
     limit: int = Field(default=0, ge=0, description="Look at the first N images only; 0 is all.")
     retry_failed: bool = Field(default=False, description="Try rejected and failed images again.")
+    repair: bool = Field(
+        default=False, description="Verify the store first, and compute again what of it is damaged or missing."
+    )
     verify_sources: bool = Field(default=False, description="Hash every image again, even if it looks unchanged.")
 
     @field_validator("memory")

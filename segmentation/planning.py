@@ -157,7 +157,7 @@ def decide(
     """
     if previous is None:
         return "new"
-    if _stamp(ref) != _stamp(previous.ref) or bool(ref.problem) != bool(previous.ref.problem):
+    if not same_stamp(ref, previous.ref) or bool(ref.problem) != bool(previous.ref.problem):
         return "changed"
     if previous.key != label_key(previous.digest, previous.mask_digest, recipe):
         return "parameters"
@@ -167,6 +167,11 @@ def decide(
         again = previous.state is State.FAILED and previous.attempts < MAX_ATTEMPTS
         return "failed" if again or retry_failed else ""
     return "verify" if verify_sources else ""
+
+
+def same_stamp(ref: ImageRef, other: ImageRef) -> bool:
+    """Tell whether size and modification time, of image and mask, are the same."""
+    return _stamp(ref) == _stamp(other)
 
 
 def _stamp(ref: ImageRef) -> tuple[object, ...]:
@@ -350,7 +355,7 @@ def batch_size(n_images: int, n_workers: int, *, largest: int = 512) -> int:
 
 def count_reasons(reasons: Sequence[str]) -> dict[str, int]:
     """Count why images are looked at; "" counts as unchanged."""
-    counts = dict.fromkeys(("new", "changed", "parameters", "failed", "verify", "unchanged"), 0)
+    counts = dict.fromkeys(("new", "changed", "parameters", "failed", "damaged", "verify", "unchanged"), 0)
     for reason in reasons:
         counts[reason or "unchanged"] += 1
     return counts

@@ -126,7 +126,7 @@ def test_cost_grows_with_the_image_and_every_method_has_one(method):
 
 def test_reasons_are_counted_and_unchanged_is_the_empty_one():
     assert count_reasons(["new", "", "new"]) == {
-        "new": 2, "changed": 0, "parameters": 0, "failed": 0, "verify": 0, "unchanged": 1,
+        "new": 2, "changed": 0, "parameters": 0, "failed": 0, "damaged": 0, "verify": 0, "unchanged": 1,
     }  # fmt: skip
 
 
