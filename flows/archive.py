@@ -14,8 +14,8 @@ from flows.report import RunReport
 from flows.settings import Settings
 from segmentation.errors import ImageError, StoreError
 from segmentation.io.gallery import page_of, write_gallery
-from segmentation.io.images import read_header
 from segmentation.io.lock import store_lock
+from segmentation.io.reading import image_header
 from segmentation.io.records import Subject, close_runs, commit_batch, open_runs, publish_index, read_records
 from segmentation.io.runs import now, read_run, start_run, was_interrupted, write_run
 from segmentation.io.store import sweep_staging, versions
@@ -72,7 +72,9 @@ def segment_images(
     with store_lock(root):
         records = read_records(root)
         sweep_staging(root)
-        job = Job(root=str(root), run="", label=label, recipe=recipe, pixels=settings.pixels)
+        job = Job(
+            root=str(root), run="", label=label, recipe=recipe, pixels=settings.pixels, max_pixels=settings.max_pixels
+        )
         asked = [Work(ref, regions=number) for ref in refs for number in numbers]
         works = _plan(asked, records, job, report, settings)
         watcher.planned(report.planned, len(works), report.unit)
@@ -136,7 +138,7 @@ def _compute(works: Sequence[Work], job: Job, settings: Settings, report: RunRep
         n_workers, worker_bytes = capacity(client, settings)
         limit = settings.batch_bytes(worker_bytes or settings.worker_bytes())
         grouped = make_batches(
-            (_with_header(work) for work in works),
+            (_with_header(work, settings.max_pixels) for work in works),
             job.recipe,
             limit_bytes=limit,
             max_images=batch_size(len(works), n_workers),
@@ -173,12 +175,12 @@ def _commit_lost(lost: Lost, job: Job) -> list[Record]:
     return records
 
 
-def _with_header(work: Work) -> Work:
+def _with_header(work: Work, max_pixels: int) -> Work:
     """Read the header; if that fails, the loading step finds the same fault and says why."""
     if work.ref.problem:
         return work
     try:
-        return replace(work, header=read_header(work.ref.path))
+        return replace(work, header=image_header(work.ref, max_pixels=max_pixels))
     except (ImageError, OSError):
         return work
 

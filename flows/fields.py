@@ -7,6 +7,8 @@ from prefect.runtime import deployment
 from pydantic import Field
 
 from segmentation.errors import ParameterError
+from segmentation.io.places import is_url
+from segmentation.io.sources import Selection
 
 
 def _shown(description: str, **rules: Any) -> Any:
@@ -15,7 +17,12 @@ def _shown(description: str, **rules: Any) -> Any:
 
 
 Source = Annotated[
-    str, _shown("Folder of images, searched whole: a full path, there where the run works.", min_length=1)
+    str,
+    _shown(
+        "Folder of images (searched whole), image, OME-Zarr image, zip or tar archive, CSV or Parquet list with a "
+        "column 'path', or the s3:// URL of one: a full path, there where the run works.",
+        min_length=1,
+    ),
 ]
 ImageFile = Annotated[str, _shown("One image file: a full path, there where the run works.", min_length=1)]
 Output = Annotated[str, _shown("Store for the results: a folder, made if absent; a full path.", min_length=1)]
@@ -26,6 +33,7 @@ Regions = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...],
     _shown("Several numbers of regions, each for label maps of its own; the recipe's alone if empty."),
 ]
+Which = Annotated[Selection, _shown("Which images of the source are meant, and if every frame is one.")]
 Masks = Annotated[str, _shown("Folder of masks named like the images; or nothing.")]
 
 
@@ -40,5 +48,5 @@ def check_full_paths(**paths: str) -> None:
     if deployment.id is None:
         return
     for name, path in paths.items():
-        if path and not Path(path).is_absolute():
+        if path and not is_url(path) and not Path(path).is_absolute():
             raise ParameterError(f"{name}: got {path!r}; a full path is expected, for example /data/{path}")

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from segmentation.params import Params
+from segmentation.planning import MAX_PIXELS
 
 #: Part of the machine's memory that all workers together may take.
 _MEMORY_SHARE = 0.75
@@ -26,6 +27,9 @@ class Settings(Params):
     batches_in_flight: int = Field(default=0, ge=0, description="Batches on their way at once; 0 is two per worker.")
     pixels: Literal["preview", "full", "none"] = Field(
         default="preview", description="What is stored of the image itself."
+    )
+    max_pixels: int = Field(
+        default=MAX_PIXELS, ge=1, description="Pixels of an image, at most; larger ones are rejected, unread."
     )
     limit: int = Field(default=0, ge=0, description="Look at the first N images only; 0 is all.")
     retry_failed: bool = Field(default=False, description="Try rejected and failed images again.")
