@@ -1,11 +1,14 @@
 """Compile all loops for this machine, by running every method once on tiny pictures of the usual kinds."""
 
+import io
 import sys
 import time
 
 import numpy as np
+from PIL import Image as PillowImage
 
 from segmentation.contours import encode_picture, render_contours
+from segmentation.io.formats.jpeg import check_jpeg
 from segmentation.params import KMeans, Recipe, Spectral, Ward
 from segmentation.pipeline import segment
 from segmentation.regions import region_table
@@ -25,6 +28,10 @@ def main() -> None:
     colour = np.random.default_rng(0).integers(0, 255, (80, 72, 3)).astype(np.uint8)
     mask = np.ones(colour.shape[:2], dtype=bool)
     mask[:4] = False
+    for progressive in (False, True):
+        file = io.BytesIO()
+        PillowImage.fromarray(colour).save(file, "JPEG", progressive=progressive)
+        check_jpeg(file.getvalue())
     for method in _METHODS:
         for image in (colour, colour[..., 0], colour.astype(np.uint16), colour[..., 0].astype(np.float64)):
             for chosen in (None, mask):

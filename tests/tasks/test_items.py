@@ -9,8 +9,8 @@ import pytest
 from segmentation import Recipe, Spectral, Ward, segment
 from segmentation.cluster import grow_tree
 from segmentation.io.images import decode
-from segmentation.io.records import read_records, read_table
 from segmentation.io.reading import read_image
+from segmentation.io.records import read_records, read_table
 from segmentation.io.sources import list_images
 from segmentation.io.store import read_labels
 from segmentation.planning import State, Work, label_key

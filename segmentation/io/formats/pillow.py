@@ -13,7 +13,7 @@ from segmentation.planning import Header
 
 _PLUGINS = {
     "PNG": ("PNG",),
-    "JPEG": ("JPEG", "MPO"),  # MPO: a photograph and its preview
+    "JPEG": ("JPEG",),
     "GIF": ("GIF",),
     "BMP": ("BMP",),
     "WebP": ("WEBP",),
@@ -37,7 +37,10 @@ def decode_pillow(data: bytes, kind: str, header: Header, frame: int) -> tuple[I
 
 def orientation_of(data: bytes, kind: str) -> int:
     """Read how a picture was held when it was taken; 1 is upright."""
-    return _orientation(_open(data, kind))
+    try:
+        return _orientation(_open(data, kind))
+    except OSError:  # a JPEG of twelve bits is not Pillow's
+        return 1
 
 
 @lru_cache(maxsize=1)

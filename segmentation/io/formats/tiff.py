@@ -11,6 +11,7 @@ import numpy as np
 
 from segmentation.arrays import Image
 from segmentation.errors import ImageError
+from segmentation.io.formats.jpeg import check_jpeg
 from segmentation.planning import Header
 
 #: More pages than any archive's stacks have.
@@ -164,6 +165,9 @@ def decode_tiff(data: bytes, offset: int) -> tuple[Image, int]:
         _check_page(page)
         _check_single(page)
         _check_segments(page, len(data))
+        if page.compression == _JPEG:
+            for start, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+                check_jpeg(data[start : start + count], page.jpegtables)
         pixels = _channels(page.asarray(maxworkers=1), page)
         orientation = page.tags.get(0x0112)
         return pixels, orientation.value if orientation is not None and isinstance(orientation.value, int) else 1
