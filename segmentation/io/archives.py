@@ -124,6 +124,7 @@ class _Unpacked:
     """What a tar unpacks to, read forwards and no further than its packed size allows."""
 
     def __init__(self, file: BinaryIO, packing: str, packed: int) -> None:
+        self.file = file
         self.limit = max(_RATIO_BYTES, MAX_RATIO * packed)
         self.stream = _unpacker(file, packing)
         self.is_plain = packing == "tar"
@@ -159,6 +160,7 @@ class _Unpacked:
 
     def close(self) -> None:
         self.stream.close()
+        self.file.close()
 
     def _take(self, count: int) -> bytes:
         piece = self.stream.read(count)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from segmentation.io.places import LINK, SPECIAL, modified_ns, problem_of
@@ -47,7 +46,7 @@ class LocalTree:
 
     def status(self, entry: Entry) -> tuple[int, int, str]:
         """Look at a file without following links."""
-        status = Path(entry.path).lstat()
+        status = os.lstat(entry.path)
         return status.st_size, status.st_mtime_ns, problem_of(status.st_mode)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import re
 import unicodedata
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
 from pydantic import Field
@@ -97,7 +97,20 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 def is_image_name(name: str) -> bool:
     """Tell whether a name promises an image; what macOS leaves beside every file on a foreign disk does not."""
     last = name.rpartition("/")[2]
-    return not last.startswith("._") and Path("x" + last).suffix.lower() in IMAGE_SUFFIXES
+    return not last.startswith("._") and split_suffix("x" + last)[1].lower() in IMAGE_SUFFIXES
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """Split the last name of a path as `pathlib` does, which keeps all names it ever saw.
+
+    Examples
+    --------
+    >>> split_suffix("a/b.tar.gz"), split_suffix(".png"), split_suffix("..png")
+    (('b.tar', '.gz'), ('.png', ''), ('.', '.png'))
+    """
+    last = name.rstrip("/").rpartition("/")[2]
+    at = last.rfind(".")
+    return (last[:at], last[at:]) if 0 < at < len(last) - 1 else (last, "")
 
 
 def image_id(name: str) -> str:
@@ -109,6 +122,6 @@ def image_id(name: str) -> str:
     'plate-12-koln-9cde1dec3494115d'
     """
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    stem = unicodedata.normalize("NFKD", Path(name).stem).encode("ascii", "ignore").decode()
+    stem = unicodedata.normalize("NFKD", split_suffix(name)[0]).encode("ascii", "ignore").decode()
     prefix = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:40].rstrip("-")
     return f"{prefix or 'image'}-{digest}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import imagecodecs
 import numpy as np
 import tifffile
+import zarr
 from PIL import Image
 
 GREY = (np.arange(12 * 16).reshape(12, 16) * 29 % 256).astype(np.uint8)
@@ -226,3 +227,15 @@ def pages(count=3, **options):
     """Write a TIFF of `count` pages, and return the file and its pages."""
     stack = np.stack([np.roll(GREY, 3 * number, axis=1) for number in range(count)])
     return by_tifffile(stack, photometric="minisblack", **options), list(stack)
+
+
+def ome_zarr(path, array, axes, *, version=3, level="0", chunks=None, attributes=None, **options):
+    """Write an OME-Zarr image, 0.5 as Zarr 3 or 0.4 as Zarr 2, metadata by hand."""
+    group = zarr.open_group(path, mode="w", zarr_format=version)
+    chunks = chunks or tuple(min(side, 8) for side in array.shape)
+    made = group.create_array(level, shape=array.shape, dtype=array.dtype, chunks=chunks, **options)
+    made[...] = array
+    scales = [{"version": "0.4", "axes": [{"name": name} for name in axes], "datasets": [{"path": level}]}]
+    plain = {"multiscales": scales} if attributes is None else attributes
+    group.attrs.update({"ome": {"version": "0.5", **plain}} if version == 3 else plain)
+    return path
