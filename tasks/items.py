@@ -24,9 +24,11 @@ from segmentation.io.records import commit_batch, shard_of
 from segmentation.io.store import Entry, Pixels, make_preview, write_entry
 from segmentation.params import Recipe
 from segmentation.pipeline import Working, finish, prepare
-from segmentation.planning import MAX_PIXELS, PLAN_STEP, Record, State, Work, label_for, label_key
+from segmentation.planning import MAX_PIXELS, PLAN_STEP, Record, State, Work, display, label_for, label_key
 from segmentation.prepare import check_image
 from segmentation.regions import region_table
+
+_REASON_CHARACTERS = 1000
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +170,9 @@ def _attempt(step: str, item: Item, do: Callable[[Item], Item]) -> Item:
 
 def _ended(item: Item, state: State, step: str, reason: str) -> Item:
     light = Item(item.work, digest=item.digest, mask_digest=item.mask_digest, key=item.key, shape=item.shape)
-    return replace(light, seconds=item.seconds, state=state, step=step, reason=" ".join(reason.split()))
+    # What libraries say may quote the file, or its name, in any bytes.
+    reason = display(" ".join(reason.split()))[:_REASON_CHARACTERS]
+    return replace(light, seconds=item.seconds, state=state, step=step, reason=reason)
 
 
 def _read(item: Item, max_pixels: int) -> Item:

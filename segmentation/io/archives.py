@@ -5,6 +5,7 @@ read open, so that members in the order of the archive cost one pass.
 """
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -63,9 +64,14 @@ def members_of(place: str) -> Iterator[Member]:
         except (ImageError, MemoryError):
             raise
         except Exception as error:  # the readers of archives promise no exception types
-            if isinstance(error, OSError) and error.errno is not None:
+            if isinstance(error, OSError) and not _is_damage(error):
                 raise
             raise ImageError(f"not an archive, or damaged: {' '.join(str(error).split())[:200]}") from error
+
+
+def _is_damage(error: OSError) -> bool:
+    """Tell what unpackers raise on damaged data, and a seek to where no file can be, from trouble with files."""
+    return error.errno in (None, errno.EINVAL) and not isinstance(error, StoreError)
 
 
 def _check_exhausted(members: Iterator[Member]) -> None:
@@ -231,7 +237,7 @@ def read_member(place: str, part: Part, stamp: tuple[int, int], limit: int) -> b
         raise ImageError(f"damaged archive: {error}") from error
     except OSError as error:
         _forget()
-        if error.errno is None and not isinstance(error, StoreError):  # what unpackers raise on damaged data
+        if _is_damage(error):
             raise ImageError(f"damaged archive: {error}") from error
         raise
 

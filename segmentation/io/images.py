@@ -113,7 +113,7 @@ def decode(data: bytes, *, frame: int = 0, max_pixels: int = MAX_PIXELS) -> Imag
 
     Examples
     --------
-    >>> decode(b"P2 2 1 255 0 255")
+    >>> decode(b"P2 2 1 255 0 255 ")
     array([[  0, 255]], dtype=uint8)
     """
     header = header_of(io.BytesIO(data), frame=frame, max_pixels=max_pixels)

@@ -62,6 +62,7 @@ class _Picture:
         self.place = place
         scales = _multiscales(place)
         self.level = _level(scales)
+        _check_codecs(place, self.level)
         try:
             self.array = _open(place, self.level)
         except Exception as error:  # zarr promises no exception types
@@ -69,7 +70,7 @@ class _Picture:
         self.kept, self.channel = _axes(scales, self.array.shape)
         self.header = self._header()
         check_size(self.header, max_pixels)
-        self._check_codecs()
+        self._check_chunk_size()
 
     def _header(self) -> Header:
         dtype = self.array.dtype
@@ -78,13 +79,10 @@ class _Picture:
         sides = [self.array.shape[axis] for axis in self.kept if axis != self.channel]
         return Header(sides[0], sides[1], 1 if len(self.kept) == 2 else 3, dtype.itemsize)
 
-    def _check_codecs(self) -> None:
+    def _check_chunk_size(self) -> None:
         chunk = math.prod(self.chunk_shape)
         if chunk > max(_LARGEST_CHUNK, 4 * math.prod(self.array.shape)):
             raise ImageError(f"OME-Zarr with chunks of {chunk:,} values for {math.prod(self.array.shape):,}")
-        unknown = sorted(set(_codec_names(self.array.metadata.to_dict())) - _CODECS)
-        if unknown:
-            raise ImageError(f"OME-Zarr packed by {', '.join(unknown)}; {', '.join(sorted(_CODECS))} are read")
 
     @property
     def chunk_shape(self) -> Sequence[int]:
@@ -178,13 +176,25 @@ def _keys(place: str, level: str) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.stat().st_size}
 
 
+def _check_codecs(place: str, level: str) -> None:
+    """Refuse codecs that are not listed before any is made."""
+    folder = f"{place.rstrip('/')}/{level}"
+    try:
+        names = set(_codec_names(_json(folder, "zarr.json") or _json(folder, ".zarray")))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ImageError("damaged OME-Zarr: it does not say how it is packed") from error
+    unknown = sorted(names - _CODECS)
+    if unknown:
+        raise ImageError(f"OME-Zarr packed by {', '.join(unknown)}; {', '.join(sorted(_CODECS))} are read")
+
+
 def _codec_names(metadata: Mapping[str, Any]) -> Iterator[str]:
     """Yield the names of all codecs of an array, also of those within shards."""
     for codec in metadata.get("codecs") or ():
         yield from _names_within(codec)
     for codec in [metadata.get("compressor"), *(metadata.get("filters") or ())]:
         if codec is not None:
-            yield str(codec.get("id") if isinstance(codec, Mapping) else codec.codec_id)
+            yield str(codec["id"])
 
 
 def _names_within(codec: Mapping[str, Any]) -> Iterator[str]:

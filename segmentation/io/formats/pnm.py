@@ -21,7 +21,7 @@ def decode_pnm(data: bytes) -> Image:
 
     Examples
     --------
-    >>> decode_pnm(b"P2 2 1 4095 0 4095")
+    >>> decode_pnm(b"P2 2 1 4095 0 4095 ")
     array([[   0, 4095]], dtype=uint16)
     >>> decode_pnm(b"P4 9 1 " + bytes([0b01111111, 0]))
     array([[255,   0,   0,   0,   0,   0,   0,   0, 255]], dtype=uint8)
@@ -72,6 +72,8 @@ def _text_bits(data: bytes) -> Image:
 def _numbers(data: bytes, count: int) -> Image:
     if len(data) > 8 * count + 4096:  # five digits and a space each
         raise ImageError(f"PNM with {len(data):,} bytes for {count:,} values; one picture is expected")
+    if not data[-1:].isspace():
+        raise ImageError("PNM cut short: it ends within a number, or before the end of its line")
     try:
         numbers = np.array(data.split(), np.int64)
     except (ValueError, OverflowError) as error:

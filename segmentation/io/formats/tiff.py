@@ -89,9 +89,7 @@ def _walk_page(file: BinaryIO, layout: _Layout, at: int, size: int) -> tuple[int
         raise ImageError(f"damaged TIFF: a page with {count:,} tags; 1 to {_MAX_TAGS:,} are allowed")
     tag_bytes = struct.calcsize("=" + tag_kind)
     tags = _read(file, count * tag_bytes)
-    # Some writers leave the last offset out: the file ends with its last tag.
-    last = file.read(struct.calcsize("=" + next_kind))
-    after = layout.unpack(next_kind, last)[0] if len(last) == struct.calcsize("=" + next_kind) else 0
+    (after,) = layout.unpack(next_kind, _read(file, struct.calcsize("=" + next_kind)))
     subfile = 0
     for code, kind, values, field in struct.iter_unpack(layout.order + tag_kind, tags):
         if values * (_BYTES[kind] if kind < len(_BYTES) else 1) > size:
@@ -129,8 +127,8 @@ def tiff_header(file: BinaryIO, offset: int) -> Header:
     with _page_at(file, offset) as page:
         _check_page(page)
         if page.photometric == _PALETTE:  # its colours have 16 bits
-            return Header(page.imagelength, page.imagewidth, 3, 2)
-        return Header(page.imagelength, page.imagewidth, page.samplesperpixel, page.dtype.itemsize)
+            return Header(int(page.imagelength), int(page.imagewidth), 3, 2)
+        return Header(int(page.imagelength), int(page.imagewidth), int(page.samplesperpixel), page.dtype.itemsize)
 
 
 def _check_page(page: Any) -> None:

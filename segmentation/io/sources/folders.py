@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from segmentation.io.places import LINK, SPECIAL, modified_ns, problem_of
 from segmentation.io.sources.names import Selection, image_id, is_image_name
-from segmentation.planning import ImageRef
+from segmentation.planning import ImageRef, display
 
 #: A folder that holds one of these is a node of Zarr: an image, or nothing that is read.
 _ZARR_NAMES = frozenset({"zarr.json", ".zgroup", ".zarray", ".zattrs"})
@@ -162,7 +162,7 @@ def file_reference(tree: Tree, entry: Entry, url: Callable[[str], str] = str) ->
 
 def _reference(name: str, path: str, status: tuple[int, int, str]) -> ImageRef:
     size, mtime_ns, problem = status
-    return ImageRef(name=name, path=path, id=image_id(name), size=size, mtime_ns=mtime_ns, problem=problem)
+    return ImageRef(name=name, path=path, id=image_id(name), size=size, mtime_ns=mtime_ns, problem=display(problem))
 
 
 def zarr_reference(
@@ -186,5 +186,11 @@ def zarr_reference(
         except OSError as error:
             problem = f"a part of it cannot be read: {error.strerror or error}"
     return ImageRef(
-        name=name, path=url(folder), id=image_id(name), size=size, mtime_ns=newest, problem=problem, is_zarr=True
+        name=name,
+        path=url(folder),
+        id=image_id(name),
+        size=size,
+        mtime_ns=newest,
+        problem=display(problem),
+        is_zarr=True,
     )

@@ -184,7 +184,7 @@ def _other_samples():
     yield "PBM", b"P4 16 12\n" + np.packbits(~BITS, axis=1).tobytes(), BITS * 255
     yield "PBM as text", b"P1 16 12\n" + b"\n".join(b" ".join(b"%d" % v for v in row) for row in ~BITS), BITS * 255
     yield "PGM", b"P5 16 12 255\n" + GREY.tobytes(), GREY
-    yield "PGM as text", b"P2 # a scan\n16 12 65535\n" + b" ".join(b"%d" % v for v in DEEP.ravel()), DEEP
+    yield "PGM as text", b"P2 # a scan\n16 12 65535\n" + b" ".join(b"%d" % v for v in DEEP.ravel()) + b"\n", DEEP
     yield "PGM of twelve bits", b"P5 16 12 4095\n" + (DEEP % 4096).astype(">u2").tobytes(), DEEP % 4096
     yield "PPM of sixteen bits", b"P6 16 12 65535\n" + DEEP_RGB.astype(">u2").tobytes(), DEEP_RGB
     yield "PFM", b"Pf\n16 12\n-1.0\n" + REAL[::-1].astype("<f4").tobytes(), REAL

@@ -7,8 +7,7 @@ import zipfile
 import fsspec
 import numpy as np
 import pytest
-from samples import GREY, RGB, by_pillow, pages
-from test_zarr_images import ome_zarr
+from samples import GREY, RGB, by_pillow, ome_zarr, pages
 
 from segmentation.errors import ImageError, ParameterError
 from segmentation.io.reading import decode_image, image_header, read_image, read_mask
@@ -66,7 +65,7 @@ def pixels_of(ref):
 
 
 def test_a_folder_behind_a_url_is_listed_and_read_like_one_here(place):
-    root, files, name = place
+    root, _, _ = place
     refs = {ref.name: ref for ref in list_images(root)}
     assert list(refs) == ["a/c.png", "b.png", "empty.png"]
     np.testing.assert_array_equal(pixels_of(refs["a/c.png"]), RGB)
