@@ -12,7 +12,7 @@ from flows.dask_cluster import capacity, check_certificates, cluster_for
 from flows.progress import observer
 from flows.report import RunReport
 from flows.settings import Settings
-from segmentation.errors import ImageError, StoreError
+from segmentation.errors import StoreError
 from segmentation.io.gallery import page_of, write_gallery
 from segmentation.io.lock import store_lock
 from segmentation.io.reading import image_header
@@ -181,7 +181,7 @@ def _with_header(work: Work, max_pixels: int) -> Work:
         return work
     try:
         return replace(work, header=image_header(work.ref, max_pixels=max_pixels))
-    except (ImageError, OSError):
+    except Exception:  # also of what remote stores raise
         return work
 
 

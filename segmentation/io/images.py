@@ -27,6 +27,8 @@ from segmentation.planning import MAX_PIXELS, Header
 
 T = TypeVar("T")
 
+#: Formats that hold one picture.
+WITHOUT_FRAMES = frozenset({"JPEG", "BMP", "JPEG 2000", "PNM"})
 #: The header of nearly every picture is in its first bytes; where it is not, all are read.
 _START_BYTES = 2**16
 _DEEP_PNG = (2, 4, 6)  # colour types of which Pillow would keep 8 of 16 bits

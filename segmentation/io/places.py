@@ -4,7 +4,8 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -44,6 +45,23 @@ def file_system(url: str) -> tuple[Any, str]:
         return cast("tuple[Any, str]", fsspec.core.url_to_fs(url))
     except ImportError as error:
         raise ParameterError(f"{protocol}:// needs a package more: pip install 'regionflow[s3]'") from error
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Turn whatever a remote store's client raises into trouble with files, which it is.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be reached, or does not let anyone in.
+    """
+    try:
+        yield
+    except (OSError, ParameterError):
+        raise
+    except Exception as error:  # clients of stores promise no exception types
+        raise StoreError(f"{url}: cannot be reached ({type(error).__name__}: {error})") from error
 
 
 def url_maker(url: str) -> Callable[[str], str]:

@@ -8,8 +8,10 @@ from typing import BinaryIO
 
 from segmentation.arrays import Bools, Image
 from segmentation.io.archives import read_member
-from segmentation.io.images import count_frames, decode, decode_mask, header_of
-from segmentation.io.places import open_place, read_once
+from segmentation.io.formats.headers import MAGIC_BYTES, sniff
+from segmentation.io.formats.tiff import picture_offsets
+from segmentation.io.images import WITHOUT_FRAMES, count_frames, decode, decode_mask, header_of
+from segmentation.io.places import open_place, read_once, size_of
 from segmentation.io.zarr_images import read_zarr, zarr_header
 from segmentation.planning import MAX_PIXELS, Header, ImageRef, Part
 
@@ -90,7 +92,14 @@ def decode_mask_of(ref: ImageRef, data: bytes, *, max_pixels: int = MAX_PIXELS) 
 
 
 def frames_of(ref: ImageRef, *, max_pixels: int = MAX_PIXELS) -> int:
-    """Count the pages or frames of a file; raise as `read_image`."""
+    """Count the pages or frames of a file, reading no more of it than that takes; raise as `read_image`."""
+    if ref.part is None:
+        with closing(open_place(ref.path)) as file:
+            kind = sniff(file.read(MAGIC_BYTES))
+            if kind == "TIFF":
+                return len(picture_offsets(file, size_of(file)))
+            if kind in WITHOUT_FRAMES:
+                return 1
     return count_frames(_whole(ref, max_pixels))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from segmentation.io.places import LINK, SPECIAL, modified_ns, problem_of
+from segmentation.io.places import LINK, SPECIAL, modified_ns, problem_of, reaching
 from segmentation.io.sources.names import Selection, image_id, is_image_name
 from segmentation.planning import ImageRef, display
 
@@ -58,7 +58,8 @@ class RemoteTree:
 
     def entries(self, folder: str) -> list[Entry]:
         """List what lies below a prefix up to the next "/"."""
-        found = self.files.ls(folder, detail=True, refresh=True)
+        with reaching(folder):
+            found = self.files.ls(folder, detail=True, refresh=True)
         return [
             Entry(
                 info["name"].rstrip("/").rpartition("/")[2],

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from segmentation.errors import ImageError, ParameterError
 from segmentation.io import archives
-from segmentation.io.places import file_system, is_url, open_place, size_of, stamp_of, url_maker
+from segmentation.io.places import file_system, is_url, open_place, reaching, size_of, stamp_of, url_maker
 from segmentation.io.reading import frames_of
 from segmentation.io.sources import manifests
 from segmentation.io.sources.folders import (
@@ -87,10 +87,11 @@ def _looked_up(place: str) -> tuple[Tree, str, Callable[[str], str], bool]:
     """Find out where a source is, and if it is a folder."""
     missing = f"SOURCE: {display(place)} does not exist; a file, folder, archive or list of images is expected"
     if is_url(place):
-        files, path = file_system(place)
-        if not files.exists(path):
-            raise ParameterError(missing)
-        return RemoteTree(files), path, url_maker(place), bool(files.isdir(path))
+        with reaching(place):
+            files, path = file_system(place)
+            if not files.exists(path):
+                raise ParameterError(missing)
+            return RemoteTree(files), path, url_maker(place), bool(files.isdir(path))
     if not Path(place).exists():
         raise ParameterError(missing)
     # What is named itself may be a link; what is found below it is not followed.

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from segmentation.errors import ParameterError
-from segmentation.io.places import beside, file_system, is_url, open_place, url_maker
+from segmentation.io.places import beside, file_system, is_url, open_place, reaching, url_maker
 from segmentation.io.sources.folders import (
     Entry,
     LocalTree,
@@ -86,8 +86,9 @@ def _at(place: str) -> ImageRef:
     """Make the reference of a file or an OME-Zarr image at this place."""
     tree: Tree
     if is_url(place):
-        files, path = file_system(place)
-        tree, is_folder = RemoteTree(files), files.isdir(path)
+        with reaching(place):
+            files, path = file_system(place)
+            tree, is_folder = RemoteTree(files), files.isdir(path)
         url = url_maker(place)
     else:
         tree, path, is_folder, url = LocalTree(), place, Path(place).is_dir() and not Path(place).is_symlink(), str

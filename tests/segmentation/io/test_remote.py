@@ -1,6 +1,8 @@
 import csv
 import io
 import os
+import subprocess
+import sys
 import uuid
 import zipfile
 
@@ -122,3 +124,17 @@ def test_ome_zarr_behind_a_url_is_read(place, tmp_path):
 def test_urls_that_are_not_read_are_named(url, message):
     with pytest.raises(ParameterError, match=message):
         list(list_images(url))
+
+
+def test_a_store_that_cannot_be_reached_is_trouble_with_files_not_a_crash():
+    program = (
+        "from segmentation.errors import StoreError\n"
+        "from segmentation.io.sources import list_images\n"
+        "try: list(list_images('s3://bucket/x'))\n"
+        "except StoreError as error: print(error)"
+    )
+    names = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **names}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("s3://bucket/x: cannot be reached (")
