@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_OUTPUT ?= demo-output
+INPUTS ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format lint types bench lock clean
+.PHONY: help install demo test fuzz check format lint types bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,6 +27,9 @@ demo: $(STAMP) ## run the reference cases and a small archive; writes demo-outpu
 
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+fuzz: $(STAMP) ## read 20,000 mutated files; INPUTS=… for more or fewer
+	OMP_NUM_THREADS=1 $(BIN)/python tests/segmentation/io/fuzzing.py --inputs $(INPUTS)
 
 check: format lint types test ## format, lint, types, tests
 

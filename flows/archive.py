@@ -12,9 +12,9 @@ from flows.progress import observer
 from flows.repairs import Repairs, plan_repairs
 from flows.report import RunReport
 from flows.settings import Settings, image_bytes
-from segmentation.errors import ImageError, StoreError
+from segmentation.errors import StoreError
 from segmentation.io.gallery import PAGE, write_gallery
-from segmentation.io.images import read_header
+from segmentation.io.reading import image_header
 from segmentation.io.records import Subject, close_runs, commit_batch, open_runs, publish_index, read_records
 from segmentation.io.repair import close, make_way, restore
 from segmentation.io.runs import now, read_run, start_run, was_interrupted, write_run
@@ -75,7 +75,15 @@ def segment_images(
     with storage.lock() as token:
         storage.sweep()
         findings = _examine(storage) if settings.repair else Findings(records=read_records(storage))
-        job = Job(root=storage.url, run="", label=label, recipe=recipe, pixels=settings.pixels, lock=token)
+        job = Job(
+            root=storage.url,
+            run="",
+            label=label,
+            recipe=recipe,
+            pixels=settings.pixels,
+            max_pixels=settings.max_pixels,
+            lock=token,
+        )
         asked = [Work(ref, regions=number) for ref in refs for number in numbers]
         works = _plan(asked, findings, job, report, settings)
         subjects = {(work.ref.id, job.label_of(work)) for work in asked}
@@ -175,7 +183,7 @@ def _compute(works: Sequence[Work], job: Job, settings: Settings, report: RunRep
         workers = capacity(client, settings)
         room = image_bytes(workers.worker_bytes)
         grouped = make_batches(
-            (_with_header(work) for work in works),
+            (_with_header(work, settings.max_pixels) for work in works),
             job.recipe,
             limit_bytes=room // (BATCHES_PER_THREAD * workers.threads_per_worker),
             worker_bytes=room,
@@ -214,13 +222,13 @@ def _commit_lost(lost: Lost, job: Job) -> list[Record]:
     return records
 
 
-def _with_header(work: Work) -> Work:
+def _with_header(work: Work, max_pixels: int) -> Work:
     """Read the header; if that fails, the loading step finds the same fault and says why."""
     if work.ref.problem:
         return work
     try:
-        return replace(work, header=read_header(work.ref.path))
-    except (ImageError, OSError):
+        return replace(work, header=image_header(work.ref, max_pixels=max_pixels))
+    except Exception:  # also of what remote stores raise
         return work
 
 

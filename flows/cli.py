@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from segmentation.io.storage import Storage
     from segmentation.params import Recipe
 
+#: An option that may be given several times.
+Patterns = Annotated[tuple[str, ...], Parameter(negative="")]
+
 
 def _version() -> str:
     from importlib.metadata import version
@@ -76,12 +79,16 @@ def run(
     refine: Literal["watershed", "nearest"] | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     config: Path | None = None,
+    include: Patterns = (),
+    exclude: Patterns = (),
+    frames: Literal["single", "each"] = "single",
     mask: Path | None = None,
     label: str = "",
     pixels: Literal["preview", "full", "none"] = "preview",
     workers: int = 0,
     memory: str = "",
     scheduler: str = "",
+    max_pixels: int | None = None,
     limit: int = 0,
     retry_failed: Annotated[bool, Parameter(negative="")] = False,
     verify_sources: Annotated[bool, Parameter(negative="")] = False,
@@ -94,7 +101,8 @@ def run(
     Parameters
     ----------
     source
-        A folder of images (searched whole), or one image.
+        A folder of images (searched whole), an image, an OME-Zarr image, a zip or tar archive, a CSV or Parquet list
+        with a column "path", or the s3:// URL of one of them.
     output
         The store: a folder, made if absent, or s3://bucket/prefix. It may hold several methods side by side.
     method
@@ -115,6 +123,12 @@ def run(
         A parameter of the method, as NAME=VALUE; may be given several times.
     config
         A YAML file with the recipe; options on the command line come before it.
+    include
+        Only images that this pattern fits: '*.tif' anywhere, 'plate7/**' below a folder; may be given several times.
+    exclude
+        No images that this pattern fits, and nothing in folders that it fits; may be given several times.
+    frames
+        A file of several pages or frames is refused (single); or each is an image of its own, named FILE#3 (each).
     mask
         A folder of masks named like the images: what is not 0 is segmented.
     label
@@ -127,6 +141,8 @@ def run(
         What one worker may take, such as 2GB; its part of three quarters of the machine's by default.
     scheduler
         Address of a running Dask scheduler (tcp://… or tls://…), instead of workers here.
+    max_pixels
+        Larger images are rejected, by what their headers say; default 64 million.
     limit
         Look at the first N images only.
     retry_failed
@@ -142,6 +158,7 @@ def run(
     """
     from flows.console import run_observed
     from flows.settings import Settings, configure_prefect
+    from segmentation.io.sources import Selection
     from segmentation.params import parse
 
     options = {"sigma": sigma, "scale": scale, "seed": seed, "min_region_size": min_region_size, "refine": refine}
@@ -154,6 +171,7 @@ def run(
             "scheduler": scheduler,
             "pixels": pixels,
             "limit": limit,
+            **({} if max_pixels is None else {"max_pixels": max_pixels}),
             "retry_failed": retry_failed,
             "verify_sources": verify_sources,
             "repair": repair,
@@ -168,6 +186,7 @@ def run(
         "label": _checked_label(label),
         "mask": str(mask or ""),
         "regions": numbers,
+        "selection": parse(Selection, {"include": include, "exclude": exclude, "frames": frames}),
         "settings": settings,
     }
     with interruptible():
@@ -303,13 +322,16 @@ def export(
 @app.command
 def serve(
     *,
-    source: Path | None = None,
+    source: str | None = None,
     output: str = "",
     cron: str | None = None,
     timezone: str | None = None,
     method: Literal["spectral", "ward", "kmeans"] | None = None,
     regions: str = "",
     config: Path | None = None,
+    include: Patterns = (),
+    exclude: Patterns = (),
+    frames: Literal["single", "each"] | None = None,
     mask: Path | None = None,
     label: str | None = None,
     workers: int | None = None,
@@ -325,7 +347,7 @@ def serve(
     Parameters
     ----------
     source
-        The folder of images that is segmented every night.
+        The folder of images that is segmented every night; or an archive, a list, an s3:// URL.
     output
         The store that takes the results.
     cron
@@ -338,6 +360,10 @@ def serve(
         Number of regions (spectral, ward) or colours (kmeans); several, as 8,16,32, give several label maps.
     config
         A YAML file with the recipe.
+    include, exclude
+        Only images, or no images, that this pattern fits; may be given several times.
+    frames
+        single: a file of several pages or frames is refused; each: every one is an image, named FILE#3.
     mask
         A folder of masks named like the images.
     label
@@ -359,19 +385,21 @@ def serve(
     from flows.server import Home, default_home
     from segmentation.params import parse_recipe
 
-    _check_paths(str(source) if source else None, output, mask)
+    _check_paths(source, output, mask)
+    selection = {"include": list(include), "exclude": list(exclude), "frames": frames}
     changed = config is not None or method is not None or bool(regions)
     where = Home(home.absolute() if home else default_home())
     recipe, numbers = _recipe_and_regions(regions, config=config, method=method)
     if regions and config is None and method is None:  # as many as that, of whatever is remembered
         recipe = parse_recipe(read_options(where).recipe or {}).with_regions(parse_regions(regions)[0])
     options = Options(
-        source=str(source.absolute()) if source else None,
+        source=_full(source) if source else None,
         output=_full(output) if output else None,
         recipe=recipe.model_dump(mode="json") if changed else None,
         regions=numbers if changed else None,
         label=_checked_label(label) if label is not None else None,
         mask=str(mask.absolute()) if mask else None,
+        selection={name: value for name, value in selection.items() if value} or None,
         workers=workers,
         memory=memory,
         scheduler=scheduler,
@@ -402,10 +430,10 @@ def _store(output: str) -> "Storage":
     return storage
 
 
-def _full(output: str) -> str:
-    from segmentation.io.storage import is_url
+def _full(place: str) -> str:
+    from segmentation.io.places import is_url
 
-    return output if is_url(output) else str(Path(output).absolute())
+    return place if is_url(place) else str(Path(place).absolute())
 
 
 def _check_paths(source: str | None, output: str, mask: Path | None) -> None:
@@ -430,6 +458,11 @@ def _check_output(output: str) -> None:
 
 
 def _check_source(source: str) -> None:
+    if "://" in source:
+        from segmentation.io.places import file_system
+
+        file_system(source)
+        return
     if not source or not Path(source).exists():
         raise ParameterError(f"SOURCE: {source or repr(source)} does not exist; a file or folder of images is expected")
     if any("\ud800" <= character <= "\udfff" for character in source):

@@ -7,7 +7,8 @@ from prefect.runtime import deployment
 from pydantic import Field
 
 from segmentation.errors import ParameterError
-from segmentation.io.storage import is_url
+from segmentation.io.places import is_url
+from segmentation.io.sources import Selection
 
 
 def _shown(description: str, **rules: Any) -> Any:
@@ -16,7 +17,12 @@ def _shown(description: str, **rules: Any) -> Any:
 
 
 Source = Annotated[
-    str, _shown("Folder of images, searched whole: a full path, there where the run works.", min_length=1)
+    str,
+    _shown(
+        "Folder of images (searched whole), image, OME-Zarr image, zip or tar archive, CSV or Parquet list with a "
+        "column 'path', or the s3:// URL of one: a full path, there where the run works.",
+        min_length=1,
+    ),
 ]
 ImageFile = Annotated[str, _shown("One image file: a full path, there where the run works.", min_length=1)]
 Output = Annotated[
@@ -29,6 +35,7 @@ Regions = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...],
     _shown("Several numbers of regions, each for label maps of its own; the recipe's alone if empty."),
 ]
+Which = Annotated[Selection, _shown("Which images of the source are meant, and if every frame is one.")]
 Masks = Annotated[str, _shown("Folder of masks named like the images; or nothing.")]
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from flows.server import DEFAULT_PORT, Home
 from flows.settings import Settings
 from segmentation.errors import ParameterError
+from segmentation.io.sources import Selection
 from segmentation.params import Recipe, parse, parse_recipe
 
 DEFAULT_CRON = "0 2 * * *"
@@ -26,6 +27,7 @@ class Night:
     label: str
     mask: str
     regions: list[int]
+    selection: Selection
     settings: Settings
     cron: str
     timezone: str
@@ -39,6 +41,7 @@ class Night:
             "label": self.label,
             "mask": self.mask,
             "regions": self.regions,
+            "selection": self.selection.model_dump(mode="json"),
             "settings": self.settings.model_dump(mode="json"),
         }
 
@@ -53,6 +56,7 @@ class Options:
     regions: list[int] | None = None
     label: str | None = None
     mask: str | None = None
+    selection: dict[str, Any] | None = None
     workers: int | None = None
     memory: str | None = None
     scheduler: str | None = None
@@ -98,6 +102,7 @@ class Options:
             label=self.label or "",
             mask=self.mask or "",
             regions=self.regions or [],
+            selection=parse(Selection, self.selection or {}),
             settings=parse(
                 Settings,
                 {"workers": self.workers or 0, "memory": self.memory or "", "scheduler": self.scheduler or ""},

@@ -9,14 +9,14 @@ from prefect.states import Completed
 
 from flows.archive import segment_images
 from flows.artifacts import shown_in_ui
-from flows.fields import LabelName, Masks, Output, Regions, Source, check_full_paths
+from flows.fields import LabelName, Masks, Output, Regions, Source, Which, check_full_paths
 from flows.interrupts import listen
 from flows.progress import observer
 from flows.report import RunReport
 from flows.settings import Settings
 from segmentation.errors import ParameterError
-from segmentation.io.sources import IMAGE_SUFFIXES, list_images
-from segmentation.io.storage import is_url
+from segmentation.io.places import is_url
+from segmentation.io.sources import ALL, IMAGE_SUFFIXES, list_images
 from segmentation.params import Recipe
 from segmentation.planning import State, display
 
@@ -32,6 +32,7 @@ def segment_archive(
     label: LabelName = "",
     mask: Masks = "",
     regions: Regions = (),
+    selection: Which = ALL,
     settings: Settings = DEFAULT_SETTINGS,
 ) -> Any:
     """Segment every image of `source` whose key has no record in `output`.
@@ -39,7 +40,7 @@ def segment_archive(
     Parameters
     ----------
     source : str
-        A folder of images, searched whole, or one image file.
+        A folder of images, searched whole, one image, an archive, a list, or the URL of one of them.
     output : str
         The store: a folder, made if absent, or ``s3://bucket/prefix``.
     recipe : Recipe
@@ -50,6 +51,8 @@ def segment_archive(
         A folder of masks named like the images, or nothing.
     regions : tuple of int
         Several numbers of regions: each gets label maps of its own, LABEL-NUMBER.
+    selection : Selection
+        Which images of `source` are meant, and if every page or frame is one.
     settings : Settings
         Where and how the run executes.
 
@@ -66,11 +69,14 @@ def segment_archive(
     listen()
     check_full_paths(source=source, output=output, mask=mask)
     observer().phase("listing images")
-    listed = list_images(Path(source).absolute(), Path(mask).absolute() if mask else None, skip=_below(output))
+    place = source if is_url(source) else Path(source).absolute()
+    masks = Path(mask).absolute() if mask else None
+    listed = list_images(place, masks, skip=_below(output), selection=selection)
     refs = list(islice(listed, settings.limit or None))
     if not refs:
         raise ParameterError(
             f"SOURCE: no images in {display(source)}; looked for names that end in {' '.join(sorted(IMAGE_SUFFIXES))}"
+            + (", and that the patterns given select" if selection.include or selection.exclude else "")
         )
     with shown_in_ui():
         return final_state(segment_images(refs, source, output, recipe, label, settings, regions))
@@ -78,7 +84,7 @@ def segment_archive(
 
 def _below(output: str) -> Path | None:
     """Return the folder that holds results and is not searched for images; a bucket is none."""
-    return None if is_url(output) else Path(output)
+    return None if is_url(output) else Path(output).absolute()
 
 
 def final_state(report: RunReport) -> Any:

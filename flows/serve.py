@@ -22,6 +22,7 @@ from flows.nights import DEFAULT_CRON, Night, Options, local_timezone, read_opti
 from flows.processes import adopt_orphans, children_of, end_children, reap_orphans, tied
 from flows.server import HOST, Home, held, is_healthy, server_environment, write_private
 from segmentation.errors import ParameterError, SegmentationError
+from segmentation.io.places import is_url
 
 T = TypeVar("T")
 
@@ -199,7 +200,7 @@ def _describe(home: Home, url: str, night: Night | None, console: Console) -> No
     else:
         console.print(f"[bold]Nightly[/]     {escape(night.source)} → {escape(night.output)}")
         console.print(f"[bold]Next run[/]    {_next_run(night)}")
-        if not Path(night.source).exists():
+        if not is_url(night.source) and not Path(night.source).exists():
             console.print(f"[yellow]Warning[/]     {escape(night.source)} does not exist now")
     console.print("[bold]On demand[/]   Deployments → segment-archive or segment-image → Run")
     console.print("Ctrl-C stops everything.")

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from segmentation.params import Params
+from segmentation.planning import MAX_PIXELS
 from tasks.worker_setup import ALLOCATED_SHARE
 
 MIB = 2**20
@@ -41,6 +42,9 @@ class Settings(Params):
     )
     pixels: Literal["preview", "full", "none"] = Field(
         default="preview", description="What is stored of the image itself."
+    )
+    max_pixels: int = Field(
+        default=MAX_PIXELS, ge=1, description="Pixels of an image, at most; larger ones are rejected, unread."
     )
     limit: int = Field(default=0, ge=0, description="Look at the first N images only; 0 is all.")
     retry_failed: bool = Field(default=False, description="Try rejected and failed images again.")

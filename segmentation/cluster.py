@@ -124,8 +124,8 @@ def cluster(
     Raises
     ------
     ImageError
-        If more regions are asked of the image than it has pixels, more than one of an image whose pixels are all
-        equal, or a solver fails on it.
+        If as many regions are asked of the image as it has pixels, or more (one of one is allowed), more than one
+        of an image whose pixels are all equal, or a solver fails on it.
 
     Notes
     -----
@@ -164,6 +164,10 @@ def _check_contrast(working: Image, mask: Bools | None, params: MethodParams) ->
     pixels = pixel_rows(working, mask)
     if 1 < wanted <= len(pixels) and np.all(pixels == pixels[0]):
         raise ImageError(f"every pixel has the same value: nothing tells {wanted} regions apart; ask for 1")
+    if 1 < wanted == len(pixels):
+        raise ImageError(
+            f"{wanted} regions of {wanted} pixels leave every pixel alone; at most {wanted - 1} are allowed"
+        )
 
 
 @functools.cache

@@ -4,6 +4,7 @@
 SegmentationError
 ├── ParameterError (ValueError)   the call is wrong: the caller must change it
 ├── ImageError (ValueError)       this image cannot be segmented as asked: others are not affected
+│   └── LimitError                it is over a limit that a setting makes: another run may have another
 ├── StoreError (OSError)          files or the store failed: trying again may help
 ├── ClusterError (RuntimeError)   the workers cannot be used: the run cannot go on
 └── ServerError (RuntimeError)    the Prefect server cannot be used: the run cannot go on
@@ -21,6 +22,10 @@ class ParameterError(SegmentationError, ValueError):
 
 class ImageError(SegmentationError, ValueError):
     """The image cannot be read or segmented as asked; others are not affected."""
+
+
+class LimitError(ImageError):
+    """The image is over a limit that a setting makes; another run may have another."""
 
 
 class ClusterError(SegmentationError, RuntimeError):

@@ -12,8 +12,10 @@ from segmentation.params import KMeans, Recipe, Spectral
 RESULT_VERSION = 4
 #: An image whose trouble may pass (a dead worker, a failing disk) is tried in this many runs.
 MAX_ATTEMPTS = 3
-#: Step of an image that did not fit into memory: looked at again in every run, another machine may have more.
+#: Step of an image that a setting refused, its memory or its pixels: looked at again in every run, which may have more.
 PLAN_STEP = "plan"
+#: Pixels of an image, at most, unless a setting says otherwise.
+MAX_PIXELS = 64_000_000
 
 
 class State(StrEnum):
@@ -38,13 +40,30 @@ class Header:
         """Number of pixels."""
         return self.height * self.width
 
+    @property
+    def shape_text(self) -> str:
+        """Rows and columns, for messages."""
+        return f"{self.height:,}×{self.width:,}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where in an archive the bytes of one member are, and what they must come to."""
+
+    archive: str  # "zip", or how a tar is packed: "tar", "gz", "bz2", "xz", "zst"
+    offset: int  # of a zip's local header; of the bytes themselves in what a tar unpacks to
+    packed: int  # bytes there
+    size: int  # bytes they unpack to
+    crc: int = 0  # of a zip's member, of what it unpacks to
+    archive_size: int = 0  # of the whole archive when it was listed
+
 
 @dataclass(frozen=True)
 class ImageRef:
     """One listed image: where it is and how to recognise that it changed. Names are data, in any bytes."""
 
-    name: str  # path below the source, "/" between folders, undecodable bytes as lone surrogates
-    path: str
+    name: str  # path below the source, "/" between folders, undecodable bytes as lone surrogates; "#3" is a frame
+    path: str  # a file, a URL, or the folder of an OME-Zarr image
     id: str
     size: int = 0
     mtime_ns: int = 0
@@ -52,6 +71,9 @@ class ImageRef:
     mask_size: int = 0
     mask_mtime_ns: int = 0
     problem: str = ""  # why it cannot be opened at all (a link, a folder, a missing mask)
+    part: Part | None = None  # None: the whole file
+    frame: int = 0  # page or frame, from 1; 0 is the only one
+    is_zarr: bool = False
 
     @property
     def raw_name(self) -> bytes:

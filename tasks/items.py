@@ -5,7 +5,6 @@ module and the library, never Prefect. An image that cannot go on becomes a reco
 do not notice.
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -17,16 +16,18 @@ import pyarrow as pa
 from segmentation.arrays import Bools, Image, Labels
 from segmentation.cluster import build_graph, cluster, grow_tree
 from segmentation.contours import encode_picture, render_contours
-from segmentation.errors import ImageError, ParameterError
-from segmentation.io.images import decode, decode_mask, read_bytes
+from segmentation.errors import ImageError, LimitError, ParameterError
+from segmentation.io.reading import decode_image, decode_mask_of, read_image, read_mask
 from segmentation.io.records import commit_batch, shard_of, withdraw
 from segmentation.io.storage import Storage, open_storage
 from segmentation.io.store import Entry, Pixels, make_preview, replaced_by, write_entry
 from segmentation.params import Recipe
 from segmentation.pipeline import Working, finish, prepare
-from segmentation.planning import Record, State, Work, label_for, label_key
+from segmentation.planning import MAX_PIXELS, PLAN_STEP, Record, State, Work, display, label_for, label_key
 from segmentation.prepare import check_image
 from segmentation.regions import region_table
+
+_REASON_CHARACTERS = 1000
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Job:
     label: str
     recipe: Recipe
     pixels: Pixels = "preview"
+    max_pixels: int = MAX_PIXELS
     lock: str = ""  # the token of the run's hold on the store
 
     def label_of(self, work: Work) -> str:
@@ -56,7 +58,7 @@ class Item:
     """An image on its way through the steps; what a later step no longer needs is dropped."""
 
     work: Work
-    data: bytes = b""
+    data: bytes | Image = b""
     mask_data: bytes = b""
     digest: str = ""
     mask_digest: str = ""
@@ -80,9 +82,11 @@ class Item:
 def load_items(works: Sequence[Work], job: Job) -> list[Item]:
     """Read the bytes once, hash them, decode them."""
     items = [Item(work, key=label_key("", "", job.recipe_of(work))) for work in works]
-    items = _once_an_image("load", items, _read, ("data", "mask_data", "digest", "mask_digest"))
+    found: tuple[str, ...] = ("data", "mask_data", "digest", "mask_digest")
+    items = _once_an_image("load", items, lambda item: _read(item, job.max_pixels), found)
     items = _each("load", items, lambda item: _recognise(item, job.recipe_of(item.work)))
-    return _once_an_image("load", items, _decode, ("image", "mask", "shape", "data", "mask_data"))
+    found = ("image", "mask", "shape", "data", "mask_data")
+    return _once_an_image("load", items, lambda item: _decode(item, job.max_pixels), found)
 
 
 def prepare_items(items: Sequence[Item], job: Job) -> list[Item]:
@@ -156,7 +160,7 @@ def _once_an_image(step: str, items: Sequence[Item], do: Callable[[Item], Item],
 def _like(item: Item, first: Item, step: str, found: Sequence[str]) -> Item:
     item = replace(item, **{name: getattr(first, name) for name in found})
     item = replace(item, seconds={**item.seconds, step: item.seconds.get(step, 0.0)})
-    return item if first.state is None else _ended(item, first.state, step, first.reason)
+    return item if first.state is None else _ended(item, first.state, first.step, first.reason)
 
 
 def _attempt(step: str, item: Item, do: Callable[[Item], Item]) -> Item:
@@ -164,6 +168,8 @@ def _attempt(step: str, item: Item, do: Callable[[Item], Item]) -> Item:
     started = time.perf_counter()
     try:
         item = do(item)
+    except LimitError as error:
+        item = _ended(item, State.REJECTED, PLAN_STEP, str(error))
     except (ImageError, ParameterError) as error:
         item = _ended(item, State.REJECTED, step, str(error))
     except Exception as error:  # one image's trouble, foreseen or not, is a record
@@ -182,17 +188,17 @@ def _raise_if_out_of_memory(error: Exception) -> None:
 
 def _ended(item: Item, state: State, step: str, reason: str) -> Item:
     light = Item(item.work, digest=item.digest, mask_digest=item.mask_digest, key=item.key, shape=item.shape)
-    return replace(light, seconds=item.seconds, state=state, step=step, reason=" ".join(reason.split()))
+    # What libraries say may quote the file, or its name, in any bytes.
+    reason = display(" ".join(reason.split()))[:_REASON_CHARACTERS]
+    return replace(light, seconds=item.seconds, state=state, step=step, reason=reason)
 
 
-def _read(item: Item) -> Item:
+def _read(item: Item, max_pixels: int) -> Item:
     ref = item.work.ref
     if ref.problem:
         raise ImageError(ref.problem)
-    data = read_bytes(ref.path)
-    mask_data = read_bytes(ref.mask_path) if ref.mask_path else b""
-    digest = hashlib.sha256(data).hexdigest()
-    mask_digest = hashlib.sha256(mask_data).hexdigest() if ref.mask_path else ""
+    data, digest = read_image(ref, max_pixels=max_pixels)
+    mask_data, mask_digest = read_mask(ref, max_pixels=max_pixels)
     return replace(item, data=data, mask_data=mask_data, digest=digest, mask_digest=mask_digest)
 
 
@@ -204,9 +210,10 @@ def _recognise(item: Item, recipe: Recipe) -> Item:
     return item
 
 
-def _decode(item: Item) -> Item:
-    image = decode(item.data)
-    mask = decode_mask(item.mask_data) if item.work.ref.mask_path else None
+def _decode(item: Item, max_pixels: int) -> Item:
+    ref = item.work.ref
+    image = decode_image(ref, item.data, max_pixels=max_pixels)
+    mask = decode_mask_of(ref, item.mask_data, max_pixels=max_pixels)
     image, mask = check_image(image, mask)
     shape = (image.shape[0], image.shape[1], image.shape[2] if image.ndim == 3 else 1)
     return replace(item, data=b"", mask_data=b"", image=image, mask=mask, shape=shape)

@@ -2,32 +2,36 @@
 
 Rules: every depth is kept (1 bit becomes 0 or 255); palettes are looked up, CMYK becomes RGB; transparency is
 dropped, the colours below it are used as they are; EXIF and TIFF orientation are applied; what holds more than one
-picture is refused, as is anything damaged or cut short.
+picture is refused unless a frame is asked for, as is anything damaged or cut short.
 """
 
 import io
-import os
+import struct
 import warnings
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
 from segmentation.arrays import Bools, Image
-from segmentation.errors import ImageError
-from segmentation.planning import Header
+from segmentation.errors import ImageError, LimitError
+from segmentation.io.formats.gif import check_gif, check_webp
+from segmentation.io.formats.headers import MAGIC_BYTES, declared_header, sniff
+from segmentation.io.formats.jpeg import check_jpeg
+from segmentation.io.formats.jpeg2000 import check_jpeg2000, decode_deep_jpeg2000
+from segmentation.io.formats.pillow import decode_pillow, orientation_of
+from segmentation.io.formats.png import check_png, count_png_frames
+from segmentation.io.formats.pnm import decode_pnm
+from segmentation.io.formats.tiff import MAX_PAGES, decode_tiff, picture_offsets, tiff_header
+from segmentation.planning import MAX_PIXELS, Header
 
 T = TypeVar("T")
 
-MAX_PIXELS = 64_000_000
-#: Larger files hold no picture within `MAX_PIXELS` of four channels at eight bytes.
-MAX_FILE_BYTES = MAX_PIXELS * 4 * 8
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "PPM", "JPEG2000")
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_ORIENTATION_TAG = 0x0112
-_MIN_IS_WHITE, _PALETTE, _SEPARATED = 0, 3, 5
+#: Formats that hold one picture.
+WITHOUT_FRAMES = frozenset({"JPEG", "BMP", "JPEG 2000", "PNM"})
+#: The header of nearly every picture is in its first bytes; where it is not, all are read.
+_START_BYTES = 2**16
+_DEEP_PNG = (2, 4, 6)  # colour types of which Pillow would keep 8 of 16 bits
 
 #: EXIF orientation → what brings the stored pixels upright.
 _UPRIGHT: dict[int, Callable[[Image], Image]] = {
@@ -42,38 +46,62 @@ _UPRIGHT: dict[int, Callable[[Image], Image]] = {
 }
 
 
-def read_header(path: str | Path) -> Header:
-    """Read size, channels and depth of an image file without decoding it.
+def header_of(file: BinaryIO, *, frame: int = 0, max_pixels: int = MAX_PIXELS) -> Header:
+    """Read size, channels and depth of an open image file without decoding it.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        That can be sought in.
+    frame : int
+        Which page of a TIFF, from 1; 0 is the only one.
+    max_pixels : int
+        Pixels allowed.
 
     Raises
     ------
     ImageError
-        Not an image of an accepted format, or more than `MAX_PIXELS` pixels.
-    OSError
-        The file cannot be opened.
+        Not an image of an accepted format, or one without pixels.
+    LimitError
+        More than `max_pixels` pixels.
     """
-    with Path(path).open("rb") as file:
-        return header_of(file)
-
-
-def header_of(file: BinaryIO) -> Header:
-    """Read the header of an open image file; see `read_header`."""
-    magic = file.read(8)
     file.seek(0)
-    if not magic:
-        raise ImageError("the file is empty")
-    header = _tiff_header(file) if magic[:4] in _TIFF_MAGIC else _pillow_header(file)
-    if header.pixels == 0:
-        raise ImageError(f"the image has no pixels ({header.height}×{header.width})")
-    if header.pixels > MAX_PIXELS:
-        raise ImageError(
-            f"the header declares {header.height}×{header.width} = {header.pixels:,} pixels; {MAX_PIXELS:,} are allowed"
-        )
+    start = file.read(_START_BYTES)
+    kind = sniff(start[:MAGIC_BYTES])
+    if kind == "TIFF":
+        offsets = picture_offsets(file, file.seek(0, io.SEEK_END))
+        header = _guarded(kind, lambda: tiff_header(file, _one_of(offsets, frame, kind)))
+    else:
+        try:
+            header = declared_header(kind, start)
+        except (IndexError, struct.error):
+            file.seek(0)
+            header = _whole_header(kind, file.read())
+    check_size(header, max_pixels)
     return header
 
 
-def decode(data: bytes) -> Image:
+def check_size(header: Header, max_pixels: int) -> None:
+    """Refuse a picture without pixels, or with more than `max_pixels`."""
+    if header.pixels == 0:
+        raise ImageError(f"the image has no pixels ({header.shape_text})")
+    if header.pixels > max_pixels:
+        raise LimitError(
+            f"the header declares {header.shape_text} = {header.pixels:,} pixels; {max_pixels:,} are allowed"
+        )
+
+
+def decode(data: bytes, *, frame: int = 0, max_pixels: int = MAX_PIXELS) -> Image:
     """Decode an image file held in memory.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    frame : int
+        Which page or frame, from 1; 0 is the only one.
+    max_pixels : int
+        Pixels allowed.
 
     Returns
     -------
@@ -87,21 +115,27 @@ def decode(data: bytes) -> Image:
 
     Examples
     --------
-    >>> decode(b"P2 2 1 255 0 255")
+    >>> decode(b"P2 2 1 255 0 255 ")
     array([[  0, 255]], dtype=uint8)
     """
-    header_of(io.BytesIO(data))
-    if data[:4] in _TIFF_MAGIC:
-        image = _decode_tiff(data)
-    elif data[:8] == _PNG_MAGIC and data[24:26] == b"\x10\x02":  # 16 bits, colour: Pillow would keep 8
-        _open_pillow(io.BytesIO(data)).verify()
-        image = _guarded("PNG", lambda: _imagecodecs_png(data))
-    else:
-        image = _decode_pillow(data)
-    return np.ascontiguousarray(image)
+    header = header_of(io.BytesIO(data), frame=frame, max_pixels=max_pixels)
+    kind = sniff(data[:MAGIC_BYTES])
+    return np.ascontiguousarray(_guarded(kind, lambda: _decode(data, kind, header, frame)))
 
 
-def decode_mask(data: bytes) -> Bools:
+def count_frames(data: bytes) -> int:
+    """Count the pages of a TIFF or the frames of an animation; 1 for any other picture.
+
+    Raises
+    ------
+    ImageError
+        Not an image, cut short, or with more frames than `MAX_PAGES`.
+    """
+    kind = sniff(data[:MAGIC_BYTES])
+    return _guarded(kind, lambda: _count(data, kind))
+
+
+def decode_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Bools:
     """Decode a mask: anything but 0 (in any channel) is segmented.
 
     Raises
@@ -110,28 +144,17 @@ def decode_mask(data: bytes) -> Bools:
         As `decode`, saying that it is the mask.
     """
     try:
-        pixels = decode(data)
+        pixels = decode(data, max_pixels=max_pixels)
     except ImageError as error:
-        raise ImageError(f"mask: {error}") from error
+        raise type(error)(f"mask: {error}") from error
     return np.asarray(pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0, dtype=np.bool_)
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """Read a file once, so that what is hashed is what is decoded.
-
-    Raises
-    ------
-    ImageError
-        Larger than any picture of `MAX_PIXELS` pixels.
-    OSError
-        It cannot be read.
-    """
-    with Path(path).open("rb") as file:
-        # Asked for more, it would take memory for more first.
-        data = file.read(min(os.fstat(file.fileno()).st_size, MAX_FILE_BYTES) + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise ImageError(f"the file is larger than {MAX_FILE_BYTES:,} bytes")
-    return data
+def _whole_header(kind: str, data: bytes) -> Header:
+    try:
+        return declared_header(kind, data)
+    except (IndexError, struct.error) as error:
+        raise ImageError(f"{kind} cut short: it ends within its header, at byte {len(data):,}") from error
 
 
 def _guarded(kind: str, read: Callable[[], T]) -> T:
@@ -148,136 +171,76 @@ def _guarded(kind: str, read: Callable[[], T]) -> T:
         raise ImageError(f"damaged or unsupported {kind}: {detail}") from error
 
 
-def _open_pillow(file: BinaryIO) -> Any:
-    from PIL import Image as PillowImage
-    from PIL import UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)  # our own limit is lower
-            return PillowImage.open(file, formats=FORMATS)
-    except PillowImage.DecompressionBombError as error:
-        raise ImageError(f"the header declares far more than the {MAX_PIXELS:,} pixels allowed") from error
-    except UnidentifiedImageError as error:
-        raise ImageError("not an image; PNG, JPEG, TIFF, BMP, GIF, WebP, JPEG 2000 and PNM are read") from error
-    except Exception as error:
-        raise ImageError(f"damaged image header: {error}") from error
-
-
-def _pillow_header(file: BinaryIO) -> Header:
-    picture = _open_pillow(file)
-    itemsize = {"I": 4, "F": 4}.get(picture.mode, 2 if picture.mode.startswith("I;16") else 1)
-    channels = 1 if picture.mode in ("1", "L", "LA", "I", "F") or picture.mode.startswith("I;16") else 3
-    return Header(picture.height, picture.width, channels, itemsize)
+def _decode(data: bytes, kind: str, header: Header, frame: int) -> Image:
+    if kind == "TIFF":
+        return _upright(*decode_tiff(data, _one_of(picture_offsets(io.BytesIO(data), len(data)), frame, kind)))
+    _one_of(range(_count(data, kind)), frame, kind)
+    if kind == "PNM":
+        return decode_pnm(data)
+    if kind == "PNG":
+        check_png(data)
+    elif kind == "JPEG":
+        check_jpeg(data)
+    elif kind == "JPEG 2000":
+        check_jpeg2000(data)
+    if header.itemsize > 1 and not frame and kind in _DEEP:
+        pixels = _DEEP[kind](data)
+        if pixels is not None:
+            return _upright(pixels, orientation_of(data, kind))
+    return _upright(*decode_pillow(data, kind, header, frame))
 
 
-def _decode_pillow(data: bytes) -> Image:
-    picture = _open_pillow(io.BytesIO(data))
-    kind = str(picture.format)
-    if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:  # MPO: a photograph and its preview
-        raise ImageError(f"{kind} with {picture.n_frames} frames; one picture is expected")
-    if kind == "PNG":  # only verify() looks at the checksums
-        _guarded(kind, lambda: _open_pillow(io.BytesIO(data)).verify())
-    return _guarded(kind, lambda: _upright(_pillow_pixels(picture), picture.getexif().get(_ORIENTATION_TAG, 1)))
-
-
-def _pillow_pixels(picture: Any) -> Image:
-    picture.load()
-    mode = picture.mode
-    if mode in ("1", "LA", "La"):
-        picture = picture.convert("L")
-    elif mode == "P":  # transparency first, so that the colours below it come through unchanged
-        picture = picture.convert("RGBA").convert("RGB")
-    elif mode not in ("L", "RGB", "I", "F") and not mode.startswith("I;16"):
-        picture = picture.convert("RGB")
-    pixels = np.asarray(picture)
-    return pixels.astype(np.uint16) if mode.startswith("I;16") else pixels
-
-
-def _imagecodecs_png(data: bytes) -> Image:
+def _deep_png(data: bytes) -> Image | None:
+    """Decode 16 bits of colours or with alpha, of which Pillow would keep 8; None for grey, which it keeps."""
     import imagecodecs
 
+    if data[25] not in _DEEP_PNG:
+        return None
     pixels: Image = imagecodecs.png_decode(data)
+    return pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
+
+
+def _deep_jpeg(data: bytes) -> Image:
+    """Decode 12 bits."""
+    import imagecodecs
+
+    pixels: Image = imagecodecs.jpeg8_decode(data)
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        raise ImageError("JPEG of 12 bits and four inks; grey and colours are read")
     return pixels
+
+
+_DEEP: dict[str, Callable[[bytes], Image | None]] = {
+    "PNG": _deep_png,
+    "JPEG": _deep_jpeg,
+    "JPEG 2000": decode_deep_jpeg2000,
+}
+
+
+def _count(data: bytes, kind: str) -> int:
+    if kind == "TIFF":
+        count = len(picture_offsets(io.BytesIO(data), len(data)))
+    else:
+        count = _COUNTS[kind](data) if kind in _COUNTS else 1
+    if count > MAX_PAGES:
+        raise ImageError(f"{kind} with {count:,} frames; {MAX_PAGES:,} are allowed")
+    return count
+
+
+_COUNTS: dict[str, Callable[[bytes], int]] = {"PNG": count_png_frames, "GIF": check_gif, "WebP": check_webp}
+
+
+def _one_of(frames: Sequence[int], frame: int, kind: str) -> int:
+    """Choose a frame; without a choice there must be one alone."""
+    unit = "page" if kind == "TIFF" else "frame"
+    if not frames:
+        raise ImageError(f"{kind} without a {unit}")
+    if not frame and len(frames) > 1:
+        raise ImageError(f"{kind} with {len(frames):,} {unit}s; --frames each makes every one an image of its own")
+    if frame > len(frames):
+        raise ImageError(f"{kind} with {len(frames):,} {unit}s; there is no number {frame}")
+    return frames[max(0, frame - 1)]
 
 
 def _upright(pixels: Image, orientation: int) -> Image:
     return _UPRIGHT.get(orientation, _UPRIGHT[1])(pixels)
-
-
-def _tiff_header(file: BinaryIO) -> Header:
-    import tifffile
-
-    def read() -> Header:
-        with tifffile.TiffFile(file) as tiff:
-            page = tiff.pages.first
-            if page.dtype is None:
-                raise ImageError("TIFF of an unknown sample type")
-            return Header(page.imagelength, page.imagewidth, page.samplesperpixel, page.dtype.itemsize)
-
-    return _guarded("TIFF", read)
-
-
-def _decode_tiff(data: bytes) -> Image:
-    import tifffile
-
-    def read() -> Image:
-        with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-            if len(tiff.pages) > 1 and sum(not page.is_reduced for page in tiff.pages) > 1:
-                raise ImageError(f"TIFF with {len(tiff.pages)} pages; one picture is expected")
-            page = tiff.pages.first
-            _check_strips(page, len(data))
-            pixels = _tiff_channels(page.asarray(), page)
-            orientation = page.tags.get(_ORIENTATION_TAG)
-            return _upright(pixels, orientation.value if orientation else 1)
-
-    return _guarded("TIFF", read)
-
-
-def _check_strips(page: Any, n_bytes: int) -> None:
-    """Refuse a file cut short: a decoder would fill missing strips with zeros."""
-    ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
-    if not ends or 0 in page.databytecounts or max(ends) > n_bytes:
-        raise ImageError(f"TIFF cut short: its data ends at byte {max(ends, default=0):,} of {n_bytes:,}")
-
-
-def _tiff_channels(pixels: Image, page: Any) -> Image:
-    if pixels.dtype.kind not in "buif":
-        raise ImageError(f"TIFF of {pixels.dtype} samples; integers and real numbers are expected")
-    axes = page.axes
-    if axes not in ("YX", "YXS", "SYX"):
-        raise ImageError(f"TIFF with axes {axes}; one grey or colour picture is expected")
-    if axes == "SYX":
-        pixels = np.moveaxis(pixels, 0, -1)
-    if page.photometric == _PALETTE:
-        pixels = np.moveaxis(page.colormap, 0, -1)[pixels]
-    if pixels.dtype == np.bool_:
-        pixels = pixels.astype(np.uint8) * np.uint8(255)
-    if page.photometric == _MIN_IS_WHITE:
-        pixels = _white(page, pixels) - pixels
-    if page.photometric == _SEPARATED and pixels.ndim == 3 and pixels.shape[2] >= 4:
-        pixels = _cmyk_to_rgb(pixels)
-    return _drop_alpha(pixels)
-
-
-def _white(page: Any, pixels: Image) -> Any:
-    """Return the value that stands for black where 0 is white."""
-    bits = 8 if page.bitspersample == 1 else page.bitspersample
-    return pixels.dtype.type(2**bits - 1) if pixels.dtype.kind == "u" else pixels.max(initial=0)
-
-
-def _cmyk_to_rgb(pixels: Image) -> Image:
-    top = np.iinfo(pixels.dtype).max
-    ink = pixels[..., :4].astype(np.float64) / top
-    rgb = (1 - ink[..., :3]) * (1 - ink[..., 3:])
-    return np.rint(rgb * top).astype(pixels.dtype)
-
-
-def _drop_alpha(pixels: Image) -> Image:
-    if pixels.ndim == 2:
-        return pixels
-    if pixels.shape[2] in (1, 2):
-        return pixels[..., 0]
-    if pixels.shape[2] in (3, 4):
-        return pixels[..., :3]
-    raise ImageError(f"TIFF with {pixels.shape[2]} channels; grey or RGB (with or without alpha) is expected")

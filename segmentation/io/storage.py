@@ -17,6 +17,7 @@ from typing import IO
 from segmentation.errors import ParameterError
 from segmentation.io.files import put_folder, sync_all, sync_folder, write_atomically
 from segmentation.io.lock import store_lock
+from segmentation.io.places import is_url
 
 _STAGING = ".staging"
 
@@ -194,17 +195,6 @@ def open_storage(location: Location) -> Storage:
     if not is_url(location):
         return LocalStorage(Path(location).absolute())
     return _open_bucket(str(location))
-
-
-def is_url(location: Path | str) -> bool:
-    """Tell a URL from a path.
-
-    Examples
-    --------
-    >>> is_url("s3://bucket/results"), is_url("results"), is_url(Path("/data/results"))
-    (True, False, False)
-    """
-    return isinstance(location, str) and "://" in location
 
 
 @lru_cache(maxsize=64)

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from segmentation.io.export import LabelledImage
+from segmentation.io.places import is_url
 from segmentation.io.records import read_records, read_table, region_table_name, shard_of
 from segmentation.io.runs import list_runs
-from segmentation.io.storage import Location, Storage, is_url, open_storage
+from segmentation.io.storage import Location, Storage, open_storage
 from segmentation.io.store import read_labels
 from segmentation.planning import Record, State
 

@@ -6,6 +6,7 @@ import time
 import numpy as np
 
 from segmentation.contours import encode_picture, render_contours
+from segmentation.kernels.jpeg import check_blocks, check_details
 from segmentation.params import KMeans, Recipe, Spectral, Ward
 from segmentation.pipeline import segment
 from segmentation.regions import region_table
@@ -25,6 +26,9 @@ def main() -> None:
     colour = np.random.default_rng(0).integers(0, 255, (80, 72, 3)).astype(np.uint8)
     mask = np.ones(colour.shape[:2], dtype=bool)
     mask[:4] = False
+    codes = np.frombuffer(bytes(8), np.uint8), np.array([0, 8]), 1, 1, np.zeros((8, 2**16), np.uint16)
+    check_blocks(*codes, np.zeros((1, 2), np.int64), 0)
+    check_details(*codes, 4, np.array([1, 63]), False, np.zeros(1, np.uint64))
     for method in _METHODS:
         for image in (colour, colour[..., 0], colour.astype(np.uint16), colour[..., 0].astype(np.float64)):
             for chosen in (None, mask):

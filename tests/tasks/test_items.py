@@ -9,6 +9,7 @@ import pytest
 from segmentation import Recipe, Spectral, Ward, segment
 from segmentation.cluster import grow_tree
 from segmentation.io.images import decode
+from segmentation.io.reading import read_image
 from segmentation.io.records import read_records, read_table
 from segmentation.io.sources import list_images
 from segmentation.io.storage import open_storage
@@ -98,7 +99,9 @@ def test_a_touched_file_is_not_computed_again(works, job):
 def test_several_numbers_of_regions_are_cuts_of_one_tree(works, job, monkeypatch):
     grown, read = [], []
     monkeypatch.setattr("tasks.items.grow_tree", lambda *given: grown.append(given) or grow_tree(*given))
-    monkeypatch.setattr("tasks.items.read_bytes", lambda path: read.append(path) or Path(path).read_bytes())
+    monkeypatch.setattr(
+        "tasks.items.read_image", lambda ref, **limits: read.append(ref.path) or read_image(ref, **limits)
+    )
     asked = [replace(work, regions=number) for work in works for number in (2, 5, 3)]
     records, root = run_chain(asked, job)
     segmented = [record for record in records if record.state is State.SEGMENTED]

@@ -7,8 +7,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segmentation.errors import ImageError
-from segmentation.io.images import MAX_PIXELS, decode, decode_mask, read_bytes, read_header
+from segmentation.errors import ImageError, LimitError
+from segmentation.io.images import decode, decode_mask, header_of
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 RGB = np.dstack([GREY, GREY[::-1], 255 - GREY])
@@ -98,7 +98,8 @@ def test_cmyk_becomes_rgb():
 def test_the_content_decides_not_the_name(tmp_path):
     path = tmp_path / "picture.jpg"
     path.write_bytes(tiff(GREY))
-    header = read_header(path)
+    with path.open("rb") as file:
+        header = header_of(file)
     assert (header.height, header.width, header.channels, header.itemsize) == (6, 8, 1, 1)
 
 
@@ -121,10 +122,10 @@ LARGE = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
         (b"", "empty"),
         (b"<html>error 503</html>", "not an image"),
         (b"II*\0garbage and more garbage", "TIFF"),
-        (cut(encoded(LARGE, "JPEG")), "damaged or unsupported JPEG"),
-        (cut(encoded(LARGE, "PNG")), "damaged"),
+        (cut(encoded(LARGE, "JPEG")), "JPEG cut short"),
+        (cut(encoded(LARGE, "PNG")), "PNG cut short"),
         (cut(tiff(LARGE)), "cut short|damaged"),
-        (with_bad_checksum(encoded(LARGE, "PNG")), "damaged or unsupported PNG"),
+        (with_bad_checksum(encoded(LARGE, "PNG")), "the checksum of chunk .IDAT. is wrong"),
         (tiff(np.stack([GREY] * 3), photometric="minisblack"), "pages|axes"),
         (tiff(GREY.astype(np.complex64)), "complex64"),
         (encoded(Image.fromarray(GREY), "GIF", save_all=True, append_images=[Image.fromarray(255 - GREY)]), "2 frames"),
@@ -141,8 +142,10 @@ def test_more_pixels_than_allowed_are_refused_by_the_header():
     at = data.index(b"IHDR") + 4
     header = struct.pack(">II", 10_000, 10_000) + data[at + 8 : at + 13]
     lie = data[:at] + header + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + data[at + 17 :]
-    with pytest.raises(ImageError, match=f"100,000,000 pixels; {MAX_PIXELS:,} are allowed"):
+    with pytest.raises(ImageError, match="100,000,000 pixels; 64,000,000 are allowed"):
         decode(lie)
+    with pytest.raises(LimitError, match="2 = 2 pixels; 1 are allowed"):
+        decode(encoded(np.zeros((1, 2), np.uint8), "PNG"), max_pixels=1)
 
 
 def test_a_mask_is_whatever_is_not_zero_in_any_channel():
@@ -154,8 +157,3 @@ def test_a_mask_is_whatever_is_not_zero_in_any_channel():
 def test_a_mask_that_cannot_be_read_says_that_it_is_the_mask():
     with pytest.raises(ImageError, match=r"^mask: not an image"):
         decode_mask(b"text")
-
-
-def test_reading_an_absent_file_is_the_file_systems_error(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        read_bytes(tmp_path / "absent.png")

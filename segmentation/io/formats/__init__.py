@@ -1,0 +1,1 @@
+"""Image formats, one module each: what a file declares, if it is whole, and its pixels."""

@@ -1,0 +1,241 @@
+"""What a file is and which size it declares, read off its first bytes without any decoder.
+
+Decoders see a file only after its size was checked here: some allocate the whole picture when they open it.
+"""
+
+import re
+import struct
+from collections.abc import Callable
+
+from segmentation.errors import ImageError
+from segmentation.planning import Header
+
+#: Format → its header parser, first bytes that tell it.
+_MAGIC: tuple[tuple[str, re.Pattern[bytes]], ...] = (
+    ("PNG", re.compile(rb"\x89PNG\r\n\x1a\n")),
+    ("JPEG", re.compile(rb"\xff\xd8\xff")),
+    ("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]")),
+    ("GIF", re.compile(rb"GIF8[79]a")),
+    ("BMP", re.compile(rb"BM.{4}", re.DOTALL)),
+    ("WebP", re.compile(rb"RIFF.{4}WEBP", re.DOTALL)),
+    ("JPEG 2000", re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51")),
+    ("PNM", re.compile(rb"P[1-6fF]\s")),
+)
+NAMES = "PNG, JPEG, TIFF, GIF, BMP, WebP, JPEG 2000 and PNM"
+#: Bytes that tell what a file is.
+MAGIC_BYTES = 12
+#: JPEG frame headers: all that Huffman codes or arithmetic ones can follow.
+FRAMES_OF_JPEG = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+NO_SEGMENT = frozenset({0x01, *range(0xD0, 0xD8)})
+
+
+def sniff(start: bytes) -> str:
+    """Name the format of a file from its first `MAGIC_BYTES`.
+
+    Raises
+    ------
+    ImageError
+        It is none that is read.
+
+    Examples
+    --------
+    >>> sniff(b"GIF89a...")
+    'GIF'
+    """
+    if not start:
+        raise ImageError("the file is empty")
+    for kind, magic in _MAGIC:
+        if magic.match(start):
+            return kind
+    raise ImageError(f"not an image; {NAMES} are read")
+
+
+def declared_header(kind: str, start: bytes) -> Header:
+    """Read size, channels and depth off the start of a file of any format but TIFF.
+
+    Raises
+    ------
+    ImageError
+        No such header is allowed in this format.
+    IndexError, struct.error
+        The header goes on after `start`.
+
+    Examples
+    --------
+    >>> declared_header("PNM", b"P5 4 3 255 ")
+    Header(height=3, width=4, channels=1, itemsize=1)
+    """
+    return _PARSERS[kind](start)
+
+
+def _png(start: bytes) -> Header:
+    length, name, width, height, depth, color = struct.unpack_from(">I4sIIBB", start, 8)
+    if length != 13 or name != b"IHDR":
+        raise ImageError("damaged PNG: it does not begin with its header")
+    channels = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}.get(color)
+    if channels is None:
+        raise ImageError(f"damaged PNG: colour type {color}")
+    return Header(height, width, channels, 2 if depth == 16 else 1)
+
+
+def jpeg_segment(data: bytes, at: int) -> tuple[int, int]:
+    """Return the marker at or after `at`, and where its body begins; bytes between segments are fill.
+
+    Raises
+    ------
+    ImageError
+        There is something else.
+    IndexError
+        The data ends before.
+    """
+    if data[at] != 0xFF:
+        raise ImageError("damaged JPEG: a marker is missing")
+    while data[at] == 0xFF:
+        at += 1
+    return data[at], at + 1
+
+
+def _jpeg(start: bytes) -> Header:
+    at = 2
+    while True:
+        marker, at = jpeg_segment(start, at)
+        if marker in FRAMES_OF_JPEG:
+            precision, height, width, channels = struct.unpack_from(">BHHB", start, at + 2)
+            if channels not in (1, 3, 4):
+                raise ImageError(f"JPEG with {channels} channels; 1, 3 or 4 are read")
+            return Header(height, width, 1 if channels == 1 else 3, 1 if precision <= 8 else 2)
+        if marker in (0xDA, 0xD9):
+            raise ImageError("damaged JPEG: its picture comes before its size")
+        if marker not in NO_SEGMENT:
+            at += struct.unpack_from(">H", start, at)[0]
+
+
+def _gif(start: bytes) -> Header:
+    width, height = struct.unpack_from("<HH", start, 6)
+    return Header(height, width, 3, 1)
+
+
+def _bmp(start: bytes) -> Header:
+    (size,) = struct.unpack_from("<I", start, 14)
+    width, height = struct.unpack_from("<HH" if size == 12 else "<ii", start, 18)
+    if width < 0:
+        raise ImageError(f"damaged BMP: its width is {width}")
+    return Header(abs(height), width, 3, 1)
+
+
+def _webp(start: bytes) -> Header:
+    chunk = start[12:16]
+    if chunk == b"VP8X":
+        width, height = (int.from_bytes(start[at : at + 3], "little") + 1 for at in (24, 27))
+        struct.unpack_from("<10x", start, 20)
+    elif chunk == b"VP8L":
+        (bits,) = struct.unpack_from("<I", start, 21)
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif chunk == b"VP8 ":
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", start, 26))
+    else:
+        raise ImageError(f"damaged WebP: chunk {chunk!r} where the picture is expected")
+    return Header(height, width, 3, 1)
+
+
+def codestream_at(data: bytes) -> int:
+    """Return where the codestream of a JPEG 2000 file begins.
+
+    Raises
+    ------
+    ImageError
+        There is none.
+    """
+    at = 0
+    if data[:4] == b"\xff\x4f\xff\x51":
+        return at
+    while at < len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        head = 8
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", data, at + 8)
+            head = 16
+        if kind == b"jp2c":
+            return at + head
+        if length < head:  # 0: to the end of the file
+            break
+        at += length
+    raise ImageError("damaged JPEG 2000: it holds no picture") if at < len(data) else IndexError
+
+
+def _jpeg2000(start: bytes) -> Header:
+    at = codestream_at(start)
+    marker, x1, y1, x0, y0, tile_x, tile_y, channels, depth = struct.unpack_from(">I4xIIIIII8xHB", start, at)
+    if marker != 0xFF4FFF51 or not (x0 < x1 and y0 < y1 and tile_x and tile_y):
+        raise ImageError("damaged JPEG 2000: its size is missing")
+    return Header(y1 - y0, x1 - x0, 1 if channels <= 2 else 3, 1 if (depth & 0x7F) < 8 else 2)
+
+
+def pnm_fields(start: bytes) -> tuple[bytes, list[bytes], int]:
+    r"""Return the kind of a PNM file, the fields of its header, and where its pixels begin.
+
+    Raises
+    ------
+    ImageError
+        A field is longer than any number.
+    IndexError
+        The header goes on.
+
+    Examples
+    --------
+    >>> pnm_fields(b"P4 # scan\n9 1\n??")
+    (b'P4', [b'9', b'1'], 14)
+    """
+    kind = start[:2]
+    fields: list[bytes] = []
+    at = 2
+    while len(fields) < (2 if kind in (b"P1", b"P4") else 3):
+        byte = start[at : at + 1]
+        if not byte:
+            raise IndexError
+        if byte == b"#":
+            at = _line_end(start, at)
+        elif byte.isspace():
+            at += 1
+        else:
+            end = at
+            while end < len(start) and not start[end : end + 1].isspace():
+                end += 1
+                if end - at > 32:
+                    raise ImageError("damaged PNM: a number of its header is too long")
+            if end == len(start):
+                raise IndexError
+            fields.append(start[at:end])
+            at = end
+    return kind, fields, at + 1
+
+
+def _line_end(start: bytes, at: int) -> int:
+    end = start.find(b"\n", at)
+    if end < 0:
+        raise IndexError
+    return end
+
+
+def _pnm(start: bytes) -> Header:
+    kind, fields, _ = pnm_fields(start)
+    try:
+        width, height = int(fields[0]), int(fields[1])
+        largest = 1 if len(fields) == 2 else int(fields[2]) if kind not in (b"Pf", b"PF") else 0
+    except ValueError as error:
+        raise ImageError(f"damaged PNM: {fields} where numbers are expected") from error
+    if width < 0 or height < 0 or not 0 <= largest < 2**16:
+        raise ImageError(f"damaged PNM: {width}×{height} pixels up to {largest}")
+    itemsize = 4 if largest == 0 else 1 if largest < 256 else 2
+    return Header(height, width, 3 if kind in (b"P3", b"P6", b"PF") else 1, itemsize)
+
+
+_PARSERS: dict[str, Callable[[bytes], Header]] = {
+    "PNG": _png,
+    "JPEG": _jpeg,
+    "GIF": _gif,
+    "BMP": _bmp,
+    "WebP": _webp,
+    "JPEG 2000": _jpeg2000,
+    "PNM": _pnm,
+}

@@ -1,0 +1,122 @@
+"""The bytes or pixels of a listed image, read once, so that what is hashed is what is decoded."""
+
+import hashlib
+import io
+from contextlib import closing
+from functools import lru_cache
+from typing import BinaryIO
+
+from segmentation.arrays import Bools, Image
+from segmentation.io.archives import read_member
+from segmentation.io.formats.headers import MAGIC_BYTES, sniff
+from segmentation.io.formats.tiff import picture_offsets
+from segmentation.io.images import WITHOUT_FRAMES, count_frames, decode, decode_mask, header_of
+from segmentation.io.places import open_place, read_once, size_of
+from segmentation.io.zarr_images import read_zarr, zarr_header
+from segmentation.planning import MAX_PIXELS, Header, ImageRef, Part
+
+#: Bytes of a pixel, at most: four channels of eight.
+_PIXEL_BYTES = 32
+
+
+def image_header(ref: ImageRef, *, max_pixels: int = MAX_PIXELS) -> Header:
+    """Read size, channels and depth of an image without decoding it.
+
+    Raises
+    ------
+    ImageError
+        Not an image that is read; `LimitError` if it has more than `max_pixels` pixels.
+    OSError
+        It cannot be opened.
+    """
+    if ref.is_zarr:
+        return zarr_header(ref.path, max_pixels=max_pixels)
+    file: BinaryIO = open_place(ref.path) if ref.part is None else io.BytesIO(_whole(ref, max_pixels))
+    with closing(file):
+        return header_of(file, frame=ref.frame, max_pixels=max_pixels)
+
+
+def read_image(ref: ImageRef, *, max_pixels: int = MAX_PIXELS) -> tuple[bytes | Image, str]:
+    """Read an image once.
+
+    Returns
+    -------
+    data : bytes or ndarray
+        The file; of an OME-Zarr image its pixels.
+    digest : str
+        SHA-256 of the file's bytes; of a frame, over that and its number; of an OME-Zarr image, over shape, dtype
+        and pixels of its highest resolution.
+
+    Raises
+    ------
+    ImageError
+        It is larger than any image of `max_pixels` pixels, or is not what it was listed as.
+    OSError
+        It cannot be read, or changed meanwhile.
+    """
+    if ref.is_zarr:
+        pixels = read_zarr(ref.path, max_pixels=max_pixels)
+        head = f"{pixels.shape} {pixels.dtype.newbyteorder('<').str}\n".encode()
+        little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
+        return pixels, hashlib.sha256(head + little.tobytes()).hexdigest()
+    if not ref.frame:
+        data = _whole(ref, max_pixels)
+        return data, hashlib.sha256(data).hexdigest()
+    data, digest = _file_of_frames(ref.path, ref.part, (ref.size, ref.mtime_ns), max_pixels)
+    return data, hashlib.sha256(f"{digest}#{ref.frame}".encode()).hexdigest()
+
+
+def decode_image(ref: ImageRef, data: bytes | Image, *, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decode what `read_image` has read.
+
+    Raises
+    ------
+    ImageError
+        Not one whole picture of an accepted format and size.
+    """
+    return decode(data, frame=ref.frame, max_pixels=max_pixels) if isinstance(data, bytes) else data
+
+
+def read_mask(ref: ImageRef, *, max_pixels: int = MAX_PIXELS) -> tuple[bytes, str]:
+    """Read the mask of an image; return its bytes and their SHA-256; raise as `read_image`."""
+    if not ref.mask_path:
+        return b"", ""
+    with open_place(ref.mask_path, follow_links=True) as file:
+        data = read_once(file, max_pixels * _PIXEL_BYTES)
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def decode_mask_of(ref: ImageRef, data: bytes, *, max_pixels: int = MAX_PIXELS) -> Bools | None:
+    """Decode what `read_mask` has read; None if the image has no mask."""
+    return decode_mask(data, max_pixels=max_pixels) if ref.mask_path else None
+
+
+def frames_of(ref: ImageRef, *, max_pixels: int = MAX_PIXELS) -> int:
+    """Count the pages or frames of a file, reading no more of it than that takes; raise as `read_image`."""
+    if ref.part is None:
+        with closing(open_place(ref.path)) as file:
+            kind = sniff(file.read(MAGIC_BYTES))
+            if kind == "TIFF":
+                return len(picture_offsets(file, size_of(file)))
+            if kind in WITHOUT_FRAMES:
+                return 1
+    return count_frames(_whole(ref, max_pixels))
+
+
+def _whole(ref: ImageRef, max_pixels: int) -> bytes:
+    return _bytes_of(ref.path, ref.part, ref.mtime_ns, max_pixels)
+
+
+def _bytes_of(path: str, part: Part | None, mtime_ns: int, max_pixels: int) -> bytes:
+    limit = max_pixels * _PIXEL_BYTES
+    if part is not None:
+        return read_member(path, part, (part.archive_size, mtime_ns), limit)
+    with open_place(path) as file:
+        return read_once(file, limit)
+
+
+@lru_cache(maxsize=1)
+def _file_of_frames(path: str, part: Part | None, stamp: tuple[int, int], max_pixels: int) -> tuple[bytes, str]:
+    """Read a file of many images once for all of its frames in a row."""
+    data = _bytes_of(path, part, stamp[1], max_pixels)
+    return data, hashlib.sha256(data).hexdigest()

@@ -1,0 +1,241 @@
+"""Small valid files of every accepted format, each with the pixels that it must decode to.
+
+Files are put together byte by byte, or by an encoder that is not the decoder under test; pixels are worked out here.
+"""
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+
+import imagecodecs
+import numpy as np
+import tifffile
+import zarr
+from PIL import Image
+
+GREY = (np.arange(12 * 16).reshape(12, 16) * 29 % 256).astype(np.uint8)
+RGB = np.dstack([GREY, GREY[::-1], 255 - GREY])
+DEEP = (np.arange(12 * 16).reshape(12, 16) * 337 % 65536).astype(np.uint16)
+DEEP_RGB = np.dstack([DEEP, DEEP[::-1], 65535 - DEEP])
+REAL = (DEEP / 7).astype(np.float32)
+BITS = GREY > 100
+SMOOTH = (np.add.outer(np.arange(12), np.arange(16)) * 8).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A file, and what it decodes to, up to `tolerance` (of formats that lose)."""
+
+    name: str
+    data: bytes
+    pixels: np.ndarray
+    tolerance: int = 0
+    has_checksums: bool = False
+
+
+def by_pillow(image, kind, **options):
+    """Encode with Pillow."""
+    buffer = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def by_tifffile(array, **options):
+    """Encode with tifffile."""
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, array, **{"metadata": None, **options})
+    return buffer.getvalue()
+
+
+def png_chunk(name, body):
+    """Make a chunk with its checksum."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def png(array, depth, color, extra=b""):
+    """Write a PNG of whole bytes a sample, or of packed rows that are given as bytes."""
+    rows = b"".join(
+        b"\0" + (row if isinstance(row, bytes) else row.astype(f">u{depth // 8}").tobytes()) for row in array
+    )
+    width = len(array[0]) * 8 // depth if isinstance(array[0], bytes) else array.shape[1]
+    header = struct.pack(">IIBBBBB", width, len(array), depth, color, 0, 0, 0)
+    chunks = [png_chunk(b"IHDR", header), extra, png_chunk(b"IDAT", zlib.compress(rows)), png_chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def tiff(tags, data, order="<"):
+    """Write a TIFF of one strip from its tags, as (code, type, values)."""
+    tags = sorted([*tags, (273, 4, (0,)), (278, 4, (2**16,)), (279, 4, (len(data),))])
+    sizes = {1: 1, 2: 1, 3: 2, 4: 4}
+    at = 8 + 2 + 12 * len(tags) + 4
+    tail = b""
+    entries = b""
+    for code, kind, values in tags:
+        packed = struct.pack(order + {1: "B", 2: "B", 3: "H", 4: "I"}[kind] * len(values), *values)
+        if code == 273:
+            field = None
+        elif len(values) * sizes[kind] <= 4:
+            field = packed.ljust(4, b"\0")
+        else:
+            field = struct.pack(order + "I", at + len(tail))
+            tail += packed + b"\0" * (len(packed) % 2)
+        entries += struct.pack(order + "HHI", code, kind, len(values)) + (field or b"DATA")
+    start = struct.pack(order + "I", at + len(tail))
+    magic = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    directory = struct.pack(order + "H", len(tags)) + entries.replace(b"DATA", start) + struct.pack(order + "I", 0)
+    return magic + directory + tail + data
+
+
+def tiff_tags(array, bits, photometric, compression=1, samples=1):
+    """Return the tags that every TIFF has."""
+    return [
+        (256, 4, (array.shape[1],)), (257, 4, (array.shape[0],)), (258, 3, (bits,) * samples),
+        (259, 3, (compression,)), (262, 3, (photometric,)), (277, 3, (samples,)),
+    ]  # fmt: skip
+
+
+def twelve_bits(array):
+    """Pack values two into three bytes."""
+    pairs = array.reshape(-1, 2).astype(np.uint32)
+    whole = (pairs[:, 0] << 12) | pairs[:, 1]
+    return np.stack([whole >> 16, whole >> 8 & 255, whole & 255], axis=1).astype(np.uint8).tobytes()
+
+
+def rle_bmp():
+    """Write a BMP whose rows are runs."""
+    rows = b"".join(b"".join(bytes([1, value]) for value in row) + b"\0\0" for row in GREY[::-1]) + b"\0\1"
+    palette = b"".join(bytes([v, v, v, 0]) for v in range(256))
+    head = struct.pack("<IiiHHIIiiII", 40, 16, 12, 1, 8, 1, len(rows), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", 14 + 40 + 1024 + len(rows), 0, 0, 14 + 40 + 1024) + head + palette + rows
+
+
+def _png_samples():
+    alpha = np.full(GREY.shape, 7)
+    two = np.repeat(np.arange(4, dtype=np.uint8) * 85, 4)[None].repeat(2, 0)
+    palette = png_chunk(b"PLTE", bytes([9, 8, 7, 250, 130, 10]))
+    yield "grey", by_pillow(GREY, "PNG"), GREY
+    yield "colour", png(RGB, 8, 2), RGB
+    yield "sixteen bits", png(DEEP, 16, 0), DEEP
+    yield "sixteen bits of colour", png(DEEP_RGB, 16, 2), DEEP_RGB
+    yield "grey alpha", png(np.dstack([GREY, alpha]), 8, 4), GREY
+    yield "sixteen bits and alpha", png(np.dstack([DEEP, alpha * 256]), 16, 4), DEEP
+    yield "sixteen bits of colour and alpha", png(np.dstack([DEEP_RGB, alpha]), 16, 6), DEEP_RGB
+    yield "colour alpha", png(np.dstack([RGB, alpha]), 8, 6), RGB
+    yield "one bit", png([np.packbits(row).tobytes() for row in BITS], 1, 0), BITS * 255
+    yield "two bits", png([bytes([0x00, 0x55, 0xAA, 0xFF])] * 2, 2, 0), two
+    colors = np.array([[9, 8, 7], [250, 130, 10]], np.uint8)
+    yield "palette", png([np.packbits(row).tobytes() for row in BITS], 1, 3, palette), colors[BITS.astype(int)]
+    transparent = palette + png_chunk(b"tRNS", bytes([0, 255]))
+    yield "transparent palette", png([np.packbits(r).tobytes() for r in BITS], 1, 3, transparent), colors[BITS * 1]
+
+
+def _tiff_samples():
+    cmyk = np.dstack([RGB, GREY // 2])
+    mixed = np.rint((255.0 - RGB) * (255.0 - cmyk[..., 3:]) / 255).astype(np.uint8)
+    ramp = np.arange(0, 65536, 257, dtype=np.uint16)
+    yield "grey", by_tifffile(GREY), GREY
+    yield "by hand", tiff(tiff_tags(GREY, 8, 1), GREY.tobytes()), GREY
+    yield "by hand, big-endian", tiff(tiff_tags(DEEP, 16, 1), DEEP.astype(">u2").tobytes(), ">"), DEEP
+    yield "big-endian BigTIFF", by_tifffile(DEEP, byteorder=">", bigtiff=True), DEEP
+    yield "colour", by_tifffile(RGB, photometric="rgb"), RGB
+    planar = np.moveaxis(RGB, -1, 0)
+    yield "planar", by_tifffile(planar, photometric="rgb", planarconfig="separate"), RGB
+    yield "tiles", by_tifffile(RGB, photometric="rgb", tile=(16, 16)), RGB
+    yield "strips", by_tifffile(GREY, rowsperstrip=5), GREY
+    yield "min is white", tiff(tiff_tags(GREY, 8, 0), GREY.tobytes()), 255 - GREY
+    yield "twelve bits", tiff(tiff_tags(DEEP % 4096, 12, 1), twelve_bits(DEEP % 4096)), DEEP % 4096
+    yield "twelve bits, min is white", tiff(tiff_tags(DEEP, 12, 0), twelve_bits(DEEP % 4096)), 4095 - DEEP % 4096
+    yield "four bits", tiff(tiff_tags(GREY, 4, 1), (GREY[:, ::2] % 16 * 16 + GREY[:, 1::2] % 16).tobytes()), GREY % 16
+    yield "one bit", tiff(tiff_tags(BITS, 1, 1), np.packbits(BITS, axis=1).tobytes()), BITS * 255
+    yield "one bit, min is white", tiff(tiff_tags(BITS, 1, 0), np.packbits(BITS, axis=1).tobytes()), ~BITS * 255
+    yield (
+        "palette",
+        tiff([*tiff_tags(GREY, 8, 3), (320, 3, (*ramp, *ramp[::-1], *ramp))], GREY.tobytes()),
+        np.dstack([ramp[GREY], ramp[255 - GREY], ramp[GREY]]),
+    )
+    one = (*(0, 500), *(7, 60000), *(65535, 1))
+    bits = np.packbits(BITS, axis=1).tobytes()
+    looked_up = np.array([[0, 7, 65535], [500, 60000, 1]], np.uint16)[BITS * 1]
+    yield "palette of one bit", tiff([*tiff_tags(BITS, 1, 3), (320, 3, one)], bits), looked_up
+    yield "inks", tiff(tiff_tags(GREY, 8, 5, samples=4), cmyk.tobytes()), mixed
+    yield "alpha", by_tifffile(np.dstack([RGB, GREY]), photometric="rgb", extrasamples=["unassalpha"]), RGB
+    yield "real", by_tifffile(REAL), REAL
+    yield "double", by_tifffile(REAL.astype(np.float64)), REAL.astype(np.float64)
+    yield "half", by_tifffile(REAL.astype(np.float16)), REAL.astype(np.float16)
+    yield "signed", by_tifffile(DEEP.astype(np.int16)), DEEP.astype(np.int16)
+    for packing in ("lzw", "deflate", "zstd", "packbits", "lzma"):
+        yield packing, by_tifffile(GREY, compression=packing), GREY
+    yield "deflate of differences", by_tifffile(DEEP, compression="deflate", predictor=True), DEEP
+    yield "real deflate of differences", by_tifffile(REAL, compression="deflate", predictor=True), REAL
+    yield "fax", by_pillow(Image.fromarray(BITS), "TIFF", compression="group4"), BITS * 255
+    yield "turned", tiff([*tiff_tags(GREY, 8, 1), (274, 3, (6,))], GREY.tobytes()), np.rot90(GREY, -1)
+
+
+def _other_samples():
+    yield "GIF", by_pillow(Image.fromarray(GREY), "GIF"), np.dstack([GREY] * 3)
+    yield "BMP", by_pillow(RGB, "BMP"), RGB
+    yield "BMP in runs", rle_bmp(), GREY
+    yield "WebP", by_pillow(RGB, "WEBP", lossless=True), RGB
+    yield "JPEG 2000", by_pillow(RGB, "JPEG2000", irreversible=False), RGB
+    yield "JPEG 2000 of sixteen bits", imagecodecs.jpeg2k_encode(DEEP, level=0), DEEP
+    yield "JPEG 2000 of sixteen bits of colour", imagecodecs.jpeg2k_encode(DEEP_RGB, level=0), DEEP_RGB
+    yield "JPEG 2000 codestream", imagecodecs.jpeg2k_encode(GREY, level=0, codecformat="j2k"), GREY
+    yield "PBM", b"P4 16 12\n" + np.packbits(~BITS, axis=1).tobytes(), BITS * 255
+    yield "PBM as text", b"P1 16 12\n" + b"\n".join(b" ".join(b"%d" % v for v in row) for row in ~BITS), BITS * 255
+    yield "PGM", b"P5 16 12 255\n" + GREY.tobytes(), GREY
+    yield "PGM as text", b"P2 # a scan\n16 12 65535\n" + b" ".join(b"%d" % v for v in DEEP.ravel()) + b"\n", DEEP
+    yield "PGM of twelve bits", b"P5 16 12 4095\n" + (DEEP % 4096).astype(">u2").tobytes(), DEEP % 4096
+    yield "PPM of sixteen bits", b"P6 16 12 65535\n" + DEEP_RGB.astype(">u2").tobytes(), DEEP_RGB
+    yield "PFM", b"Pf\n16 12\n-1.0\n" + REAL[::-1].astype("<f4").tobytes(), REAL
+
+
+def _lossy_samples():
+    smooth = np.dstack([SMOOTH, SMOOTH[::-1], 255 - SMOOTH])
+    deep = (SMOOTH.astype(np.uint16) * 16)[:8, :8]
+    yield "JPEG", by_pillow(SMOOTH, "JPEG", quality=95), SMOOTH, 3
+    yield "JPEG of colour", by_pillow(smooth, "JPEG", quality=98, subsampling=0), smooth, 6
+    yield "progressive JPEG", by_pillow(smooth, "JPEG", quality=98, subsampling=0, progressive=True), smooth, 6
+    yield "JPEG with restarts", by_pillow(SMOOTH, "JPEG", quality=95, restart_marker_blocks=1), SMOOTH, 3
+    yield "JPEG of inks", by_pillow(Image.fromarray(smooth).convert("CMYK"), "JPEG", quality=98), smooth, 6
+    yield "JPEG of twelve bits", imagecodecs.jpeg8_encode(deep, level=98, bitspersample=12), deep, 24
+    yield (
+        "JPEG in TIFF",
+        by_tifffile(smooth, photometric="rgb", compression="jpeg", compressionargs={"level": 98}),
+        smooth,
+        12,
+    )
+    yield "WebP with loss", by_pillow(smooth, "WEBP", quality=98), smooth, 16
+
+
+def samples():
+    """Make all files."""
+    made = [Sample(f"PNG: {name}", data, pixels, has_checksums=True) for name, data, pixels in _png_samples()]
+    made += [Sample(f"TIFF: {name}", data, pixels) for name, data, pixels in _tiff_samples()]
+    made += [Sample(name, data, pixels) for name, data, pixels in _other_samples()]
+    return made + [Sample(*given) for given in _lossy_samples()]
+
+
+def animation(kind, count=3, **options):
+    """Write an animation of `count` frames, and return the file and its frames."""
+    frames = [np.roll(GREY, 3 * number, axis=1) for number in range(count)]
+    pictures = [Image.fromarray(frame) for frame in frames]
+    return by_pillow(pictures[0], kind, save_all=True, append_images=pictures[1:], **options), frames
+
+
+def pages(count=3, **options):
+    """Write a TIFF of `count` pages, and return the file and its pages."""
+    stack = np.stack([np.roll(GREY, 3 * number, axis=1) for number in range(count)])
+    return by_tifffile(stack, photometric="minisblack", **options), list(stack)
+
+
+def ome_zarr(path, array, axes, *, version=3, level="0", chunks=None, attributes=None, **options):
+    """Write an OME-Zarr image, 0.5 as Zarr 3 or 0.4 as Zarr 2, metadata by hand."""
+    group = zarr.open_group(path, mode="w", zarr_format=version)
+    chunks = chunks or tuple(min(side, 8) for side in array.shape)
+    made = group.create_array(level, shape=array.shape, dtype=array.dtype, chunks=chunks, **options)
+    made[...] = array
+    scales = [{"version": "0.4", "axes": [{"name": name} for name in axes], "datasets": [{"path": level}]}]
+    plain = {"multiscales": scales} if attributes is None else attributes
+    group.attrs.update({"ome": {"version": "0.5", **plain}} if version == 3 else plain)
+    return path
