@@ -7,8 +7,8 @@ from prefect.runtime import deployment
 from pydantic import Field
 
 from segmentation.errors import ParameterError
-from segmentation.io.places import is_url
 from segmentation.io.sources import Selection
+from segmentation.io.storage import is_url
 
 
 def _shown(description: str, **rules: Any) -> Any:
@@ -25,7 +25,9 @@ Source = Annotated[
     ),
 ]
 ImageFile = Annotated[str, _shown("One image file: a full path, there where the run works.", min_length=1)]
-Output = Annotated[str, _shown("Store for the results: a folder, made if absent; a full path.", min_length=1)]
+Output = Annotated[
+    str, _shown("Store for the results: a folder, made if absent (a full path), or s3://bucket/prefix.", min_length=1)
+]
 LabelName = Annotated[
     str, _shown("Name of the label maps; the method's name if empty.", pattern="^([A-Za-z0-9][A-Za-z0-9_-]{0,63})?$")
 ]

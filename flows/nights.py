@@ -58,6 +58,7 @@ class Options:
     mask: str | None = None
     selection: dict[str, Any] | None = None
     workers: int | None = None
+    memory: str | None = None
     scheduler: str | None = None
     cron: str | None = None
     timezone: str | None = None
@@ -102,7 +103,10 @@ class Options:
             mask=self.mask or "",
             regions=self.regions or [],
             selection=parse(Selection, self.selection or {}),
-            settings=parse(Settings, {"workers": self.workers or 0, "scheduler": self.scheduler or ""}),
+            settings=parse(
+                Settings,
+                {"workers": self.workers or 0, "memory": self.memory or "", "scheduler": self.scheduler or ""},
+            ),
             cron=self.cron or DEFAULT_CRON,
             timezone=self.timezone or local_timezone(),
         )

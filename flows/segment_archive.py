@@ -15,8 +15,8 @@ from flows.progress import observer
 from flows.report import RunReport
 from flows.settings import Settings
 from segmentation.errors import ParameterError
-from segmentation.io.places import is_url
 from segmentation.io.sources import ALL, IMAGE_SUFFIXES, list_images
+from segmentation.io.storage import is_url
 from segmentation.params import Recipe
 from segmentation.planning import State, display
 
@@ -42,7 +42,7 @@ def segment_archive(
     source : str
         A folder of images, searched whole, one image, an archive, a list, or the URL of one of them.
     output : str
-        The store: a folder, made if absent.
+        The store: a folder, made if absent, or ``s3://bucket/prefix``.
     recipe : Recipe
         Everything that changes the labels.
     label : str
@@ -71,7 +71,7 @@ def segment_archive(
     observer().phase("listing images")
     place = source if is_url(source) else Path(source).absolute()
     masks = Path(mask).absolute() if mask else None
-    listed = list_images(place, masks, skip=Path(output).absolute(), selection=selection)
+    listed = list_images(place, masks, skip=_below(output), selection=selection)
     refs = list(islice(listed, settings.limit or None))
     if not refs:
         raise ParameterError(
@@ -80,6 +80,11 @@ def segment_archive(
         )
     with shown_in_ui():
         return final_state(segment_images(refs, source, output, recipe, label, settings, regions))
+
+
+def _below(output: str) -> Path | None:
+    """Return the folder that holds results and is not searched for images; a bucket is none."""
+    return None if is_url(output) else Path(output)
 
 
 def final_state(report: RunReport) -> Any:
