@@ -7,10 +7,10 @@ DEMO_OUTPUT ?= demo-output
 INPUTS ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz check format lint types bench lock clean
+.PHONY: help install demo test test-faults audit fuzz check format lint types bench lock clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 install: $(STAMP) ## set everything up in .venv (hash-checked; loops compiled)
 
@@ -27,6 +27,12 @@ demo: $(STAMP) ## run the reference cases and a small archive; writes demo-outpu
 
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-faults: $(STAMP) ## run the tests that break disks and kill processes at every step; needs root and strace
+	$(BIN)/python -m pytest -m faults --numprocesses 2 --dist load tests/flows/test_faults.py
+
+audit: $(STAMP) ## hold the locked dependencies against the known vulnerabilities
+	$(BIN)/python -m pip_audit --strict --require-hashes --disable-pip -r requirements.lock
 
 fuzz: $(STAMP) ## read 20,000 mutated files; INPUTS=… for more or fewer
 	OMP_NUM_THREADS=1 $(BIN)/python tests/segmentation/io/fuzzing.py --inputs $(INPUTS)

@@ -193,7 +193,7 @@ def _compute(works: Sequence[Work], job: Job, settings: Settings, report: RunRep
         watcher.phase("segmenting" if are_compiled() else "compiling, once on this machine; then segmenting")
         batches = (replace(each, number=prefix + each.number) for each in _only_batches(grouped, job, refused))
         in_flight = settings.batches_in_flight or BATCHES_PER_THREAD * workers.n_threads
-        for outcome in drive(client, job, batches, in_flight=in_flight):
+        for outcome in drive(client, job, batches, in_flight=in_flight, limit_s=60 * settings.timeout_minutes):
             records = _commit_lost(outcome, job) if isinstance(outcome, Lost) else outcome
             report.count_computed(records)
             watcher.finished(records)

@@ -14,12 +14,18 @@ from prefect.futures import PrefectFuture
 
 from segmentation.errors import ClusterError
 from segmentation.planning import Batch, Record, State, Work, label_key
-from tasks.batch import BatchHandle, WorkerLostError
+from tasks.batch import BatchHandle, StalledError, WorkerLostError
 from tasks.items import Job
 from tasks.steps import build_graph, cluster, load, render_contours, smooth_and_rescale, store
 
-_NO_MEMORY = "needs more memory than one worker has; lower scale or n_regions, or give workers more --memory"
 _DIED = "its worker process died while it was computed (out of memory, or killed)"
+#: What a batch is split for, and what is said of the image at the end of it.
+_REASONS: dict[type[BaseException], str] = {
+    WorkerLostError: _DIED,
+    KilledWorker: _DIED,
+    MemoryError: "needs more memory than one worker has; lower scale or n_regions, or give workers more --memory",
+    StalledError: "took longer than --timeout allows (a file that cannot be read to its end, or too large a task)",
+}
 _CHAIN: tuple[Task[..., Any], ...] = (load, smooth_and_rescale, build_graph, cluster, render_contours, store)
 
 
@@ -32,11 +38,11 @@ BATCHES_PER_THREAD = 2
 
 @dataclass(frozen=True)
 class Lost:
-    """An image that no worker survives or has memory for, and in which step."""
+    """An image that no worker survives, has memory or time for; in which step, and what is said of it."""
 
     batch: Batch
     step: str
-    out_of_memory: bool = False
+    reason: str
 
 
 class Seats:
@@ -79,12 +85,14 @@ class Seats:
         self.taken[address] = 0 if batch.whole_worker else self.taken[address] - 1
 
 
-def drive(client: Client, job: Job, batches: Iterable[Batch], *, in_flight: int) -> Iterator[list[Record] | Lost]:
+def drive(
+    client: Client, job: Job, batches: Iterable[Batch], *, in_flight: int, limit_s: float
+) -> Iterator[list[Record] | Lost]:
     """Send batches through the chain, at most `in_flight` at once; yield what each came to, as it comes.
 
-    A batch that kills its workers, or wants more memory than one has, is split until single images are left. Such
-    an image may have died with a worker that another one killed, so it is computed once more at the end, with nothing
-    beside it. Only one that fails then too is yielded as `Lost`.
+    A batch that kills its workers, or wants more memory than one has, is split until single images are left; at once,
+    if a step of it took longer than `limit_s`. Such an image may have died with a worker that another one killed, so
+    it is computed once more at the end, with nothing beside it. Only one that fails then too is yielded as `Lost`.
 
     Raises
     ------
@@ -103,14 +111,14 @@ def drive(client: Client, job: Job, batches: Iterable[Batch], *, in_flight: int)
             if worker is None:
                 waiting.appendleft(batch)
                 break
-            _submit(BatchHandle(client, job, batch, worker), done)
+            _submit(BatchHandle(client, job, batch, worker, limit_s), done)
             running += 1
         alone = not running
         if alone:
             if not suspects:
                 return
             batch = replace(suspects.popleft(), whole_worker=True)
-            _submit(BatchHandle(client, job, batch, seats.wait(batch)), done)
+            _submit(BatchHandle(client, job, batch, seats.wait(batch), limit_s), done)
             running = 1
         handle, chain = done.get()
         batch = handle.batch
@@ -119,12 +127,12 @@ def drive(client: Client, job: Job, batches: Iterable[Batch], *, in_flight: int)
         error, step = _first_error(chain)
         if error is None:
             yield chain[-1].result()
-        elif not isinstance(error, WorkerLostError | KilledWorker | MemoryError):
+        elif type(error) not in _REASONS:
             raise error
         elif batch.n_images() > 1:
-            waiting.extend(batch.halves())
+            waiting.extend(batch.images() if isinstance(error, StalledError) else batch.halves())
         elif alone:
-            yield Lost(batch, step, out_of_memory=isinstance(error, MemoryError))
+            yield Lost(batch, step, _REASONS[type(error)])
         else:
             suspects.append(batch)
 
@@ -143,7 +151,7 @@ def _lost_record(work: Work, lost: Lost, job: Job) -> Record:
         state=State.FAILED,
         key=key,
         step=lost.step,
-        reason=_NO_MEMORY if lost.out_of_memory else _DIED,
+        reason=lost.reason,
         attempts=work.previous.attempts + 1 if again and work.previous is not None else 1,
         run=job.run,
         batch=lost.batch.number,

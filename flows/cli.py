@@ -87,6 +87,7 @@ def run(
     pixels: Literal["preview", "full", "none"] = "preview",
     workers: int = 0,
     memory: str = "",
+    timeout: float = 120,
     scheduler: str = "",
     max_pixels: int | None = None,
     limit: int = 0,
@@ -139,6 +140,8 @@ def run(
         Worker processes; one per core by default, if memory allows.
     memory
         What one worker may take, such as 2GB; its part of three quarters of the machine's by default.
+    timeout
+        Minutes that a step of one batch may take; then its worker is ended, and its images are tried singly.
     scheduler
         Address of a running Dask scheduler (tcp://… or tls://…), instead of workers here.
     max_pixels
@@ -168,6 +171,7 @@ def run(
         {
             "workers": workers,
             "memory": memory,
+            "timeout_minutes": timeout,
             "scheduler": scheduler,
             "pixels": pixels,
             "limit": limit,

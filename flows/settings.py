@@ -37,6 +37,12 @@ class Settings(Params):
         pattern=r"^$|^\d+(\.\d+)?\s*[KMGT]i?B$",
         description="Memory of one worker, such as 2GB or 1500MiB; empty is its part of the machine's.",
     )
+    timeout_minutes: float = Field(
+        default=120,
+        gt=0,
+        allow_inf_nan=False,
+        description="Minutes that a step of one batch may take: then its worker is ended, and its images tried singly.",
+    )
     batches_in_flight: int = Field(
         default=0, ge=0, description="Batches on their way at once, at most; 0 is what memory is planned for."
     )

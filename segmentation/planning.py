@@ -275,6 +275,11 @@ class Batch:
             replace(self, number=f"{self.number}b", works=self.works[middle:]),
         )
 
+    def images(self) -> list["Batch"]:
+        """Split into single images."""
+        groups = _by_image(self.works)
+        return [replace(self, number=f"{self.number}-{n}", works=tuple(group)) for n, group in enumerate(groups)]
+
 
 def make_batches(
     works: Iterable[Work], recipe: Recipe, *, limit_bytes: int, worker_bytes: int, max_images: int

@@ -1,8 +1,9 @@
 """A batch on its way: Dask holds its images, Prefect's tasks hold only this handle."""
 
+import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from distributed import CancelledError, Client, Future, wait
 
@@ -10,21 +11,31 @@ from segmentation.errors import ClusterError
 from segmentation.planning import Batch
 from tasks.items import Job
 
+T = TypeVar("T")
+
 _LOOK_EVERY_S = 2
+_RESTART_S = 60
 
 
 class WorkerLostError(RuntimeError):
     """The worker that computed a batch is gone, with all that it held of it."""
 
 
+class StalledError(RuntimeError):
+    """A step took longer than it may: its worker was ended."""
+
+
 class BatchHandle:
     """Names a batch and the Dask future of its latest step. Not a dataclass: Prefect must not look inside."""
 
-    def __init__(self, client: Client, job: Job, batch: Batch, worker: str, future: Future | None = None) -> None:
+    def __init__(
+        self, client: Client, job: Job, batch: Batch, worker: str, limit_s: float, future: Future | None = None
+    ) -> None:
         self.client = client
         self.job = job
         self.batch = batch
         self.worker = worker  # address of the worker whose memory is planned for it
+        self.limit_s = limit_s  # how long a step may take, its wait behind another batch included
         self.future = future
 
     @property
@@ -41,8 +52,8 @@ class BatchHandle:
         ------
         ClusterError
             The scheduler is gone.
-        WorkerLostError
-            The worker is.
+        WorkerLostError, StalledError
+            The worker is; or it was ended, because it took too long.
         Exception
             Whatever the step raised for the whole batch.
         """
@@ -50,9 +61,9 @@ class BatchHandle:
         name = f"{step.__name__}-{self.job.run}-{self.batch.number}-{uuid.uuid4().hex[:8]}"
         future = self.client.submit(step, upstream, self.job, *arguments, key=name, pure=False, workers=[self.worker])
         try:
-            self._wait(future)
+            self._watched(lambda: wait(future, timeout=_LOOK_EVERY_S))
             error = future.exception()
-        except WorkerLostError:
+        except (WorkerLostError, StalledError):
             future.release()
             raise
         except CancelledError as lost:  # Dask cancels what it cannot hear of any more
@@ -63,23 +74,33 @@ class BatchHandle:
             future.release()  # so that nothing of a batch that failed stays on the cluster
             raise error
         self.release()
-        return BatchHandle(self.client, self.job, self.batch, self.worker, future)
+        return BatchHandle(self.client, self.job, self.batch, self.worker, self.limit_s, future)
 
-    def _wait(self, future: Future) -> None:
-        """Wait as long as the worker is there: tasks that must run on it, Dask would keep for its return for ever."""
+    def _watched(self, look: Callable[[], T]) -> T:
+        """Look until there is an answer, as long as the worker is there: Dask would wait for its return for ever."""
+        until = time.monotonic() + self.limit_s
         while True:
             try:
-                wait(future, timeout=_LOOK_EVERY_S)
+                return look()
             except TimeoutError:
                 if self.worker not in self.client.nthreads():
                     raise WorkerLostError(f"worker {self.worker} died") from None
-            else:
-                return
+            if time.monotonic() > until:
+                self._end_worker()
+                raise StalledError(f"no answer within {self.limit_s / 60:.0f} minutes")
+
+    def _end_worker(self) -> None:
+        """Have the worker killed, which may hang in a read that nothing interrupts, and started anew."""
+        try:
+            self.client.restart_workers([self.worker], timeout=_RESTART_S, raise_for_error=False)
+        except (OSError, ValueError) as error:  # without a nanny nobody can
+            raise ClusterError(f"worker {self.worker} does not answer, and cannot be restarted ({error})") from error
 
     def collect(self) -> Any:
         """Fetch the result of the last step, which is small, and let the cluster forget the batch."""
-        assert self.future is not None
-        result = self.future.result()
+        future = self.future
+        assert future is not None
+        result = self._watched(lambda: future.result(timeout=_LOOK_EVERY_S))
         self.release()
         return result
 

@@ -35,6 +35,13 @@ def unlucky_load(works, job):
     return load_items(works, job)
 
 
+def stalling_load(works, job):
+    """Load images, unless one is named "colour.png": of that one the last byte never comes."""
+    if any(work.ref.name == "colour.png" for work in works):
+        time.sleep(10**6)
+    return load_items(works, job)
+
+
 def failing_load(works, job):
     raise OSError(28, "No space left on device")
 
@@ -52,9 +59,9 @@ def works(archive):
 
 
 @flow
-def driven(settings, job, batches, in_flight):
+def driven(settings, job, batches, in_flight, limit_s=600):
     with cluster_for(settings) as client:
-        return list(drive(client, job, batches, in_flight=in_flight))
+        return list(drive(client, job, batches, in_flight=in_flight, limit_s=limit_s))
 
 
 def test_a_batch_that_kills_its_worker_is_split_until_the_one_image_is_found(works, job, monkeypatch):
@@ -79,6 +86,16 @@ def test_an_image_that_died_with_a_neighbour_gets_a_try_of_its_own(works, job, m
     assert [record.state for record in records] == [State.SEGMENTED]
 
 
+def test_a_read_that_never_ends_costs_one_image(works, job, monkeypatch):
+    monkeypatch.setattr("tasks.steps.items.load_items", stalling_load)
+    outcomes = driven(Settings(workers=2), job, [Batch("00000", works)], 4, limit_s=8)
+    lost = [outcome for outcome in outcomes if isinstance(outcome, Lost)]
+    assert [item.batch.works[0].ref.name for item in lost] == ["colour.png"]
+    assert "--timeout" in lost_records(lost[0], job)[0].reason
+    states = [record.state for outcome in outcomes if not isinstance(outcome, Lost) for record in outcome]
+    assert sorted(states) == [State.REJECTED, *[State.SEGMENTED] * 4]
+
+
 def test_trouble_of_a_whole_batch_ends_the_run(works, job, monkeypatch, dask_scheduler):
     monkeypatch.setattr("tasks.steps.items.load_items", failing_load)
     with pytest.raises(OSError, match="No space left"):
@@ -97,7 +114,7 @@ def test_no_more_batches_are_drawn_than_may_be_in_flight(works, job, dask_schedu
     def counting():
         with cluster_for(Settings(scheduler=dask_scheduler)) as client:
             ahead = []
-            for finished, _ in enumerate(drive(client, job, batches(), in_flight=2), start=1):
+            for finished, _ in enumerate(drive(client, job, batches(), in_flight=2, limit_s=600), start=1):
                 ahead.append(len(drawn) - finished)
             return ahead
 
@@ -110,7 +127,7 @@ def test_the_cluster_forgets_batches_that_are_done(works, job, dask_scheduler):
     def finishing():
         with cluster_for(Settings(scheduler=dask_scheduler)) as client:
             batches = [Batch(f"{number:05d}", (work,)) for number, work in enumerate(works)]
-            list(drive(client, job, batches, in_flight=2))
+            list(drive(client, job, batches, in_flight=2, limit_s=600))
             for _ in range(100):
                 held = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
                 if not held:
