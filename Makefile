@@ -32,7 +32,7 @@ test-faults: $(STAMP) ## run the tests that break disks and kill processes at ev
 	$(BIN)/python -m pytest -m faults --numprocesses 2 --dist load tests/flows/test_faults.py
 
 audit: $(STAMP) ## hold the locked dependencies against the known vulnerabilities
-	$(BIN)/python -m pip_audit --strict --require-hashes --disable-pip -r requirements.lock
+	$(BIN)/uv tool run pip-audit --strict --require-hashes --disable-pip -r requirements.lock
 
 fuzz: $(STAMP) ## read 20,000 mutated files; INPUTS=… for more or fewer
 	OMP_NUM_THREADS=1 $(BIN)/python tests/segmentation/io/fuzzing.py --inputs $(INPUTS)

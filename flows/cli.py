@@ -143,7 +143,7 @@ def run(
     timeout
         Minutes that a step of one batch may take; then its worker is ended, and its images are tried singly.
     scheduler
-        Address of a running Dask scheduler (tcp://… or tls://…), instead of workers here.
+        Address of a running Dask scheduler, instead of workers here: tls://…, or tcp://… on this machine.
     max_pixels
         Larger images are rejected, by what their headers say; default 64 million.
     limit
@@ -377,7 +377,7 @@ def serve(
     memory
         What one worker may take, such as 2GB; its part of three quarters of the machine's by default.
     scheduler
-        Address of a running Dask scheduler (tcp://… or tls://…), instead of workers here.
+        Address of a running Dask scheduler, instead of workers here: tls://…, or tcp://… on this machine.
     home
         Where database, password and logs are; $REGIONFLOW_HOME or ~/.local/share/regionflow by default.
     port

@@ -1,5 +1,6 @@
 """A recipe from a YAML file and from options of the command; options win."""
 
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML keeps the last of two equal keys in silence; here that is an error."""
+    """YAML keeps the last of two equal keys in silence; here that is an error. And 012 is not read as 10."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML keeps them on the class
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:int"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -101,11 +107,15 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+# Whole numbers as YAML 1.2 has them, and everybody else: no octal by a zero in front, no base 60 by a colon.
+_UniqueKeys.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
+
+
 def _pair(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not separator or not name:
         raise ParameterError(f"--set: got {text!r}; NAME=VALUE is expected, for example beta=5")
     try:
-        return name.strip(), yaml.safe_load(value)
+        return name.strip(), yaml.load(value, Loader=_UniqueKeys)  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         raise ParameterError(f"--set: got {text!r}; the value is not one that YAML knows") from error

@@ -2,7 +2,9 @@
 
 import os
 import re
+from ipaddress import ip_address
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -30,7 +32,7 @@ class Settings(Params):
     scheduler: str = Field(
         default="",
         pattern=r"^$|^(tcp|tls)://\S+:\d+$",
-        description="Address of a running Dask scheduler, instead of workers here.",
+        description="Address of a running Dask scheduler, instead of workers here; tcp:// on this machine only.",
     )
     memory: str = Field(
         default="",
@@ -58,6 +60,17 @@ class Settings(Params):
         default=False, description="Verify the store first, and compute again what of it is damaged or missing."
     )
     verify_sources: bool = Field(default=False, description="Hash every image again, even if it looks unchanged.")
+
+    @field_validator("scheduler")
+    @classmethod
+    def _encrypted(cls, scheduler: str) -> str:
+        host = urlsplit(scheduler).hostname or ""
+        if scheduler.startswith("tcp://") and host != "localhost" and not _is_loopback(host):
+            raise ValueError(
+                "whoever reaches a Dask cluster, or listens on the way, runs any code on it: off this machine use "
+                "tls://… (docs/operations.md), or an SSH tunnel to 127.0.0.1"
+            )
+        return scheduler
 
     @field_validator("memory")
     @classmethod
@@ -100,6 +113,13 @@ def parse_bytes(text: str) -> int:
     """
     number, prefix, binary = re.fullmatch(r"([\d.]+)\s*([KMGT])(i?)B", text).groups()  # type: ignore[union-attr]
     return int(float(number) * (1024 if binary else 1000) ** (" KMGT".index(prefix)))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _machine_bytes() -> int:

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run_command
+from flows.recipes import recipe_from
+from flows.settings import Settings
+from segmentation.errors import ParameterError
 from segmentation.io.lock import store_lock
 
 COMMAND = [sys.executable, "-m", "flows.cli"]
@@ -246,3 +249,28 @@ def test_a_store_whose_records_are_damaged_is_left_alone_and_named(filled, archi
     assert run_command(run_arguments(archive, filled, dask_scheduler, "--seed", "7")) == 4
     assert "index.parquet: not a readable Parquet file" in capsys.readouterr().err
     assert {entry: entry.read_bytes() for entry in filled.rglob("*") if entry.is_file()} == before
+
+
+@pytest.mark.parametrize("address", ["tcp://10.0.0.5:8786", "tcp://scheduler.lab:8786", "tcp://[2001:db8::1]:8786"])
+def test_a_plain_connection_to_another_machine_is_refused(archive, tmp_path, capsys, address):
+    assert run_command(["run", str(archive), str(tmp_path / "out"), "--scheduler", address]) == 2
+    error = capsys.readouterr().err
+    assert "scheduler: " in error
+    assert "use tls://" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:8786", "tcp://[::1]:8786", "tcp://localhost:8786", "tls://far:1"])
+def test_encrypted_connections_and_those_on_this_machine_are_not(address):
+    assert Settings(scheduler=address).scheduler == address
+
+
+@pytest.mark.parametrize(("text", "expected"), [("012", 12), ("1:30", None), ("0x10", None)])
+def test_whole_numbers_of_a_recipe_are_decimal(tmp_path, text, expected):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"seed: {text}\n")
+    if expected is None:
+        with pytest.raises(ParameterError, match="seed"):
+            recipe_from(path)
+    else:
+        assert recipe_from(path).seed == expected

@@ -14,6 +14,7 @@ from flows.cli import run_command
 from flows.embedded_server import EmbeddedServer
 from segmentation.errors import ServerError
 from segmentation.io.verify import verify_store
+from tests.invariants import check_store
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,7 @@ def test_a_run_whose_server_is_killed_gets_a_new_one_and_ends_as_if_nothing_had_
     assert code == 1, error
     assert results(tmp_path / "out") == whole
     assert verify_store(tmp_path / "out")[1] == []
+    check_store(tmp_path / "out")
     wait_for(lambda: not alive(family), timeout_s=10)
 
 
@@ -123,9 +125,11 @@ def test_a_run_whose_configured_server_is_gone_ends_with_code_4_and_the_next_goe
     assert "does not answer any more" in error
     assert "Traceback" not in error
     assert verify_store(tmp_path / "out")[1] == []
+    check_store(tmp_path / "out")
     code, error = finish(run_here())
     assert code == 1, error
     assert verify_store(tmp_path / "out")[1] == []
+    check_store(tmp_path / "out")
     assert results(tmp_path / "out") == whole
 
 

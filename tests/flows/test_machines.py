@@ -11,6 +11,7 @@ from commands import RECIPE, finish, kill, make_archive, results, start, stored,
 
 from flows.cli import run_command
 from segmentation.io.verify import verify_store
+from tests.invariants import check_store
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 DASK = str(Path(sys.executable).with_name("dask"))
@@ -104,7 +105,9 @@ def test_a_scheduler_that_dies_ends_the_run_and_the_next_goes_on(source, cluster
     code, error = finish(process)
     assert code == 4, error
     assert "Traceback" not in error
+    check_store(root)
     for output in (root, tmp_path / "whole"):
         assert run_command(["run", str(source), str(output), *RECIPE, "--scheduler", dask_scheduler, "--quiet"]) == 1
+        check_store(output, [path.name for path in source.iterdir()], exit_code=1, source=source)
     assert verify_store(root)[1] == []
     assert results(root) == results(tmp_path / "whole")

@@ -13,6 +13,7 @@ from flows.settings import MIB, Settings
 from segmentation import Recipe, Ward
 from segmentation.io.records import read_records
 from segmentation.planning import PLAN_STEP, State
+from tests.invariants import check_store
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 WARD = Recipe(method=Ward(n_regions=5))
@@ -57,6 +58,7 @@ def check_bound(source, root):
     segment_archive(str(source), str(root), WARD, settings=BOUND)
     watch.ended.set()
     watch.join()
+    check_store(root, [path.name for path in source.iterdir()], exit_code=1, source=source)
     records = {record.ref.name: record for record in read_records(root).values()}
     assert {record.step for record in records.values() if record.state is State.REJECTED} == {PLAN_STEP}
     assert {record.state for record in records.values()} == {State.SEGMENTED, State.REJECTED}

@@ -22,7 +22,9 @@ from commands import (
 from flows.cli import run_command
 from segmentation.io.records import read_records
 from segmentation.io.verify import verify_store
+from tests.invariants import check_store
 
+NAMES = ["broken.png", *(f"image-{number:02d}.png" for number in range(24))]
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
@@ -44,6 +46,7 @@ def resume(source, root, dask_scheduler):
     before = {subject for subject, record in read_records(root).items() if record.key}
     assert run_command(["run", str(source), str(root), *RECIPE, "--scheduler", dask_scheduler, "--quiet"]) == 1
     assert verify_store(root)[1] == []
+    check_store(root, NAMES, exit_code=1, source=source)
     return len(set(read_records(root)) - before)
 
 
@@ -63,6 +66,7 @@ def test_after_the_flow_was_killed_only_what_has_no_record_is_computed(source, w
     done = recorded(root)
     assert done < 25
     assert verify_store(root)[1] == []
+    check_store(root)
     assert resume(source, root, dask_scheduler) == 25 - done
     assert results(root) == whole
 
@@ -84,6 +88,7 @@ def test_a_signal_stops_the_run_within_seconds_and_the_next_goes_on(
     assert "run again to go on" in error
     assert "Traceback" not in error
     wait_for(lambda: not alive(family), timeout_s=10)
+    check_store(root)
     resume(source, root, dask_scheduler)
     assert results(root) == whole
 
@@ -97,6 +102,7 @@ def test_a_killed_worker_costs_nothing(source, whole, tmp_path):
     assert code == 1, error
     assert results(root) == whole
     assert verify_store(root)[1] == []
+    check_store(root, NAMES, exit_code=1, source=source)
 
 
 def test_two_runs_on_one_store_do_not_meet(source, whole, tmp_path):
@@ -110,6 +116,7 @@ def test_two_runs_on_one_store_do_not_meet(source, whole, tmp_path):
     assert (code, str(first.pid) in error) == (3, True)
     assert finish(first)[0] == 1
     assert results(root) == whole
+    check_store(root, NAMES, exit_code=1, source=source)
 
 
 def test_nothing_outlives_a_run(source, tmp_path):
