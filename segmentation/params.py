@@ -6,9 +6,9 @@ or written from, these models; where and how a run executes is not in here (see 
 
 import difflib
 import json
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segmentation.errors import ParameterError
 
@@ -101,6 +101,27 @@ class KMeans(Params):
     n_init: int = Field(10, ge=1, description="Attempts from different starts; the best is kept.")
     max_iter: int = Field(100, ge=1, description="Rounds at most.")
     tol: Finite = Field(0.85, ge=0, description="Stop when centres move less than this, in grey levels of 255.")
+
+
+class Hierarchy(Params):
+    """A tree of regions from boundary strength; how many there are follows from the image, or is chosen."""
+
+    method: Literal["hierarchy"] = "hierarchy"
+    n_regions: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="Number of regions; auto cuts the tree at `threshold`, or where the image suggests."
+    )
+    threshold: Finite | None = Field(
+        None, description="How credible a border must be to stay, in [0, 1]; of use with n_regions auto."
+    )
+    smallest_region: int = Field(
+        1, ge=1, lt=2**31, description="Regions below this many pixels are merged before all others."
+    )
+
+    @model_validator(mode="after")
+    def _one_cut(self) -> Self:
+        if self.n_regions != "auto" and self.threshold is not None:
+            raise ValueError(f"n_regions is {self.n_regions}: then there is no threshold to choose, leave it out")
+        return self
 
 
 # A form in the Prefect UI opens at the first model with most of a value's keys: Ward's are all among Spectral's.
