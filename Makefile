@@ -42,7 +42,7 @@ bench: $(STAMP) ## the benchmarks; writes benchmarks/results/
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 
 lock: ## resolve the dependencies anew
-	$(BIN)/uv pip compile pyproject.toml --extra amg --extra dashboard --group dev --group test --group bench --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra amg --extra dashboard --extra s3 --group dev --group test --group bench --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --output-file requirements.lock
 
 clean: ## remove what the other targets made

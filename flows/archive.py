@@ -4,21 +4,23 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 
 from flows.artifacts import link_dashboard, publish_artifacts, tag_flow_run
-from flows.batches import Lost, drive, lost_records
+from flows.batches import BATCHES_PER_THREAD, Lost, drive, lost_records
 from flows.dask_cluster import capacity, check_certificates, cluster_for
 from flows.progress import observer
+from flows.repairs import Repairs, plan_repairs
 from flows.report import RunReport
-from flows.settings import Settings
+from flows.settings import Settings, image_bytes
 from segmentation.errors import ImageError, StoreError
-from segmentation.io.gallery import page_of, write_gallery
+from segmentation.io.gallery import PAGE, write_gallery
 from segmentation.io.images import read_header
-from segmentation.io.lock import store_lock
 from segmentation.io.records import Subject, close_runs, commit_batch, open_runs, publish_index, read_records
+from segmentation.io.repair import close, make_way, restore
 from segmentation.io.runs import now, read_run, start_run, was_interrupted, write_run
-from segmentation.io.store import sweep_staging, versions
+from segmentation.io.storage import Storage, open_storage
+from segmentation.io.store import versions
+from segmentation.io.verify import Findings, examine
 from segmentation.kernels import are_compiled
 from segmentation.params import Recipe
 from segmentation.planning import (
@@ -62,56 +64,91 @@ def segment_images(
     """
     started = time.monotonic()
     check_certificates(settings)
-    root = Path(output).absolute()
+    storage = open_storage(output)
+    storage.check()
     label = label or recipe.method.method
     numbers = tuple(dict.fromkeys(regions)) or (0,)
     labels = [label_for(label, number) for number in numbers]
     report = RunReport(source=source, output=output, labels=labels, listed=len(refs) * len(numbers))
     tag_flow_run(labels, source, recipe)
     watcher = observer()
-    with store_lock(root):
-        records = read_records(root)
-        sweep_staging(root)
-        job = Job(root=str(root), run="", label=label, recipe=recipe, pixels=settings.pixels)
+    with storage.lock() as token:
+        storage.sweep()
+        findings = _examine(storage) if settings.repair else Findings(records=read_records(storage))
+        job = Job(root=storage.url, run="", label=label, recipe=recipe, pixels=settings.pixels, lock=token)
         asked = [Work(ref, regions=number) for ref in refs for number in numbers]
-        works = _plan(asked, records, job, report, settings)
-        watcher.planned(report.planned, len(works), report.unit)
-        if works or was_interrupted(root) or open_runs(root) or not page_of(root).exists():
-            run = start_run(root, _description(report, recipe, settings))
+        works = _plan(asked, findings, job, report, settings)
+        subjects = {(work.ref.id, job.label_of(work)) for work in asked}
+        repairs = plan_repairs(storage, findings, refs, subjects, job)
+        watcher.planned(report.planned, len(works) + repairs.count(), report.unit)
+        report.hopeless = repairs.described()
+        records = findings.records
+        if works or findings.faults or was_interrupted(storage) or open_runs(storage) or not storage.exists(PAGE):
+            run = start_run(storage, _description(report, recipe, settings))
             report.run = run
-            with _reason_noted(root, run):
+            with _reason_noted(storage, run):
+                if findings.faults:
+                    make_way(storage, findings, {work.ref.id for work in works} | repairs.images())
+                _compute_again(repairs.before, run, settings, report, "repair-before")
                 if works:
                     _compute(works, replace(job, run=run), settings, report)
+                _compute_again(repairs.after, run, settings, report, "repair-after")
                 watcher.phase("writing index and gallery")
-                records = publish_index(root)
-                write_gallery(root)
-                close_runs(root)
+                storage.confirm_lock(token)
+                records = _publish(storage, findings, repairs, run)
             report.seconds = time.monotonic() - started
-            write_run(root, run, {**read_run(root, run), "finished": now(), **_outcome(report)})
+            write_run(storage, run, {**read_run(storage, run), "finished": now(), **_outcome(report)})
     report.seconds = time.monotonic() - started
-    publish_artifacts(report, records, root)
+    publish_artifacts(report, records, storage)
     return report
 
 
 @contextmanager
-def _reason_noted(root: Path, run: str) -> Iterator[None]:
+def _reason_noted(storage: Storage, run: str) -> Iterator[None]:
     """Leave in the run's description why it could not go on, if it still can be written."""
     try:
         yield
     except BaseException as error:
         reason = str(error) or type(error).__name__ if isinstance(error, Exception) else "interrupted"
         with suppress(OSError):
-            write_run(root, run, {**read_run(root, run), "stopped": now(), "reason": reason})
+            write_run(storage, run, {**read_run(storage, run), "stopped": now(), "reason": reason})
         raise
 
 
-def _plan(
-    asked: Iterable[Work], known: dict[Subject, Record], job: Job, report: RunReport, settings: Settings
-) -> list[Work]:
+def _examine(storage: Storage) -> Findings:
+    observer().phase("verifying what is stored")
+    return examine(storage)
+
+
+def _publish(storage: Storage, findings: Findings, repairs: Repairs, run: str) -> dict[Subject, Record]:
+    """Make everything that is made from records, and close the runs."""
+    if findings.faults:
+        records = restore(storage, findings, run, findings.without_record & repairs.hopeless.keys())
+        write_gallery(storage)
+        close(storage, run)
+    else:
+        records = publish_index(storage)
+        write_gallery(storage)
+        close_runs(storage)
+    return records
+
+
+def _compute_again(
+    groups: Sequence[tuple[Job, list[Work]]], run: str, settings: Settings, report: RunReport, name: str
+) -> None:
+    """Compute damaged results of other labels, as they were made before."""
+    for number, (job, works) in enumerate(groups):
+        own = RunReport(report.source, report.output, [job.label], run, listed=len(works))
+        _compute(works, replace(job, run=run), settings, own, prefix=f"{name}-{number}-")
+        report.repaired += own.computed
+
+
+def _plan(asked: Iterable[Work], findings: Findings, job: Job, report: RunReport, settings: Settings) -> list[Work]:
     works = []
     reasons = []
     for work in asked:
-        previous = known.get((work.ref.id, job.label_of(work)))
+        subject = (work.ref.id, job.label_of(work))
+        previous = findings.records.get(subject)
         reason = decide(
             work.ref,
             previous,
@@ -119,37 +156,41 @@ def _plan(
             retry_failed=settings.retry_failed,
             verify_sources=settings.verify_sources,
         )
-        reasons.append(reason)
-        if reason:
-            works.append(replace(work, previous=previous))
+        damaged = subject in findings.damaged
+        reasons.append(reason or ("damaged" if damaged else ""))
+        if reasons[-1]:
+            works.append(replace(work, previous=None if damaged else previous))
         elif previous is not None:
             report.count([previous])
     report.planned = count_reasons(reasons)
     return works
 
 
-def _compute(works: Sequence[Work], job: Job, settings: Settings, report: RunReport) -> None:
+def _compute(works: Sequence[Work], job: Job, settings: Settings, report: RunReport, prefix: str = "") -> None:
+    """Compute works and commit their records; `prefix` keeps their batches apart from others of the run."""
     watcher = observer()
     watcher.phase("starting workers")
     with cluster_for(settings) as client:
         link_dashboard(client)
-        n_workers, worker_bytes = capacity(client, settings)
-        limit = settings.batch_bytes(worker_bytes or settings.worker_bytes())
+        workers = capacity(client, settings)
+        room = image_bytes(workers.worker_bytes)
         grouped = make_batches(
             (_with_header(work) for work in works),
             job.recipe,
-            limit_bytes=limit,
-            max_images=batch_size(len(works), n_workers),
+            limit_bytes=room // (BATCHES_PER_THREAD * workers.threads_per_worker),
+            worker_bytes=room,
+            max_images=batch_size(len(works), workers.n_threads),
         )
         refused: list[Record] = []
         watcher.phase("segmenting" if are_compiled() else "compiling, once on this machine; then segmenting")
-        batches = _only_batches(grouped, job, refused)
-        for outcome in drive(client, job, batches, in_flight=settings.batches_in_flight or 2 * n_workers):
+        batches = (replace(each, number=prefix + each.number) for each in _only_batches(grouped, job, refused))
+        in_flight = settings.batches_in_flight or BATCHES_PER_THREAD * workers.n_threads
+        for outcome in drive(client, job, batches, in_flight=in_flight):
             records = _commit_lost(outcome, job) if isinstance(outcome, Lost) else outcome
             report.count_computed(records)
             watcher.finished(records)
     if refused:
-        commit_batch(Path(job.root), job.run, "refused", refused, None)
+        commit_batch(job.root, job.run, f"{prefix}refused", refused, None)
         report.count_computed(refused)
         watcher.finished(refused)
     _check_complete(report)
@@ -169,7 +210,7 @@ def _only_batches(grouped: Iterable[Batch | tuple[Work, str]], job: Job, refused
 
 def _commit_lost(lost: Lost, job: Job) -> list[Record]:
     records = lost_records(lost, job)
-    commit_batch(Path(job.root), job.run, lost.batch.number, records, None)
+    commit_batch(job.root, job.run, lost.batch.number, records, None)
     return records
 
 
@@ -204,4 +245,5 @@ def _description(report: RunReport, recipe: Recipe, settings: Settings) -> dict[
 
 def _outcome(report: RunReport) -> dict[str, object]:
     values = report.as_dict()
-    return {name: values[name] for name in ("computed", "states", "seconds", "step_seconds", "problems", "exit_code")}
+    names = ("computed", "repaired", "hopeless", "states", "seconds", "step_seconds", "problems", "exit_code")
+    return {name: values[name] for name in names}

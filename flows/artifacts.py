@@ -24,6 +24,7 @@ from flows.console import count_images, describe_plan
 from flows.progress import Observer, observed_by, observer
 from flows.report import RunReport
 from segmentation.io.records import Subject
+from segmentation.io.storage import Storage
 from segmentation.params import Recipe
 from segmentation.planning import Record, State
 
@@ -101,7 +102,7 @@ def link_dashboard(client: Client) -> None:
     )
 
 
-def publish_artifacts(report: RunReport, records: dict[Subject, Record], root: Path) -> None:
+def publish_artifacts(report: RunReport, records: dict[Subject, Record], storage: Storage) -> None:
     """Write what a person wants to see in the morning: summary, refused images, contact sheet."""
     own = [record for record in records.values() if record.label in report.labels]
     create_markdown_artifact(_summary(report, own), key="summary", description=f"{report.label} of {report.source}")
@@ -113,7 +114,7 @@ def publish_artifacts(report: RunReport, records: dict[Subject, Record], root: P
             key="refused-images",
             description=f"{count_images(len(refused), report.unit)} rejected or failed{left_out}",
         )
-    sheet = _contact_sheet(root, _worst(own, _PICTURES))
+    sheet = _contact_sheet(storage, _worst(own, _PICTURES))
     if sheet:
         text = f"The {_PICTURES} images whose regions explain least of their variance.\n\n![contact sheet]({sheet})"
         create_markdown_artifact(text, key="contact-sheet", description="Contours, worst first")
@@ -166,13 +167,16 @@ def _cell(text: str) -> str:
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _contact_sheet(root: Path, records: Sequence[Record]) -> str:
+def _contact_sheet(storage: Storage, records: Sequence[Record]) -> str:
     """Paste small contour pictures into one JPEG; return it as a data URL, which needs no file server."""
     from PIL import Image
 
     pictures = []
     for record in records:
-        with suppress(OSError), Image.open(root / record.contour) as stored:  # `verify` says what is missing
+        with (
+            suppress(OSError),
+            Image.open(io.BytesIO(storage.read(record.contour))) as stored,
+        ):  # `verify` says what is missing
             picture = stored.convert("RGB")
             picture.thumbnail((_PICTURE_WIDTH, _PICTURE_WIDTH))
             pictures.append(picture)

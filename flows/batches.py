@@ -1,8 +1,9 @@
-"""Batches through the six tasks: a bounded number at once, each failing alone."""
+"""Batches through the six tasks: as many at once as workers have memory for, each failing alone."""
 
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any
 
@@ -11,60 +12,119 @@ from prefect import Task
 from prefect.context import TagsContext
 from prefect.futures import PrefectFuture
 
+from segmentation.errors import ClusterError
 from segmentation.planning import Batch, Record, State, Work, label_key
-from tasks.batch import BatchHandle
+from tasks.batch import BatchHandle, WorkerLostError
 from tasks.items import Job
 from tasks.steps import build_graph, cluster, load, render_contours, smooth_and_rescale, store
 
+_NO_MEMORY = "needs more memory than one worker has; lower scale or n_regions, or give workers more --memory"
+_DIED = "its worker process died while it was computed (out of memory, or killed)"
 _CHAIN: tuple[Task[..., Any], ...] = (load, smooth_and_rescale, build_graph, cluster, render_contours, store)
+
+
+_POLL_S = 0.2
+#: A cluster without a worker for so long gets none any more.
+_WORKERLESS_S = 600
+#: Batches on their way at once for each thread of a worker: one is computed, one waits.
+BATCHES_PER_THREAD = 2
 
 
 @dataclass(frozen=True)
 class Lost:
-    """An image that no worker survives, and in which step."""
+    """An image that no worker survives or has memory for, and in which step."""
 
     batch: Batch
     step: str
+    out_of_memory: bool = False
+
+
+class Seats:
+    """Which worker takes which batch: its memory is planned for two batches a thread, or for one large image."""
+
+    def __init__(self, client: Client) -> None:
+        """Begin with nobody on any worker."""
+        self.client = client
+        self.taken: Counter[str] = Counter()
+
+    def take(self, batch: Batch) -> str | None:
+        """Seat a batch on the emptiest worker; return its address, or None if no worker has room."""
+        seats = {address: BATCHES_PER_THREAD * n for address, n in self.client.nthreads().items()}
+        if not seats:
+            return None
+        address: str = max(seats, key=lambda name: seats[name] - self.taken[name])
+        wanted = seats[address] if batch.whole_worker else 1
+        if self.taken[address] + wanted > seats[address]:
+            return None
+        self.taken[address] += wanted
+        return address
+
+    def wait(self, batch: Batch) -> str:
+        """Seat a batch while no other is on its way, as soon as there is a worker: all may be starting anew.
+
+        Raises
+        ------
+        ClusterError
+            None has come for minutes.
+        """
+        until = time.monotonic() + _WORKERLESS_S
+        while (address := self.take(batch)) is None:
+            if time.monotonic() > until:
+                raise ClusterError(f"there has been no worker for {_WORKERLESS_S // 60} minutes")
+            time.sleep(_POLL_S)
+        return address
+
+    def leave(self, batch: Batch, address: str) -> None:
+        """Make room again."""
+        self.taken[address] = 0 if batch.whole_worker else self.taken[address] - 1
 
 
 def drive(client: Client, job: Job, batches: Iterable[Batch], *, in_flight: int) -> Iterator[list[Record] | Lost]:
     """Send batches through the chain, at most `in_flight` at once; yield what each came to, as it comes.
 
-    A batch that kills its workers is split until single images are left. Such an image may have died with a
-    worker that another one killed, so it is computed once more at the end, with nothing beside it. Only one that
-    kills its worker then too is yielded as `Lost`.
+    A batch that kills its workers, or wants more memory than one has, is split until single images are left. Such
+    an image may have died with a worker that another one killed, so it is computed once more at the end, with nothing
+    beside it. Only one that fails then too is yielded as `Lost`.
 
     Raises
     ------
     Exception
         What a step raised for a whole batch: the store is full or gone, and the run cannot go on.
     """
-    done: SimpleQueue[tuple[Batch, list[PrefectFuture[Any]]]] = SimpleQueue()
-    again: deque[Batch] = deque()
+    done: SimpleQueue[tuple[BatchHandle, list[PrefectFuture[Any]]]] = SimpleQueue()
+    waiting: deque[Batch] = deque()
     suspects: deque[Batch] = deque()
+    seats = Seats(client)
     fresh = iter(batches)
     running = 0
     while True:
-        while running < in_flight and (batch := again.popleft() if again else next(fresh, None)) is not None:
-            _submit(BatchHandle(client, job, batch), done)
+        while running < in_flight and (batch := waiting.popleft() if waiting else next(fresh, None)) is not None:
+            worker = seats.take(batch) if running else seats.wait(batch)
+            if worker is None:
+                waiting.appendleft(batch)
+                break
+            _submit(BatchHandle(client, job, batch, worker), done)
             running += 1
         alone = not running
         if alone:
             if not suspects:
                 return
-            _submit(BatchHandle(client, job, suspects.popleft()), done)
+            batch = replace(suspects.popleft(), whole_worker=True)
+            _submit(BatchHandle(client, job, batch, seats.wait(batch)), done)
             running = 1
-        batch, chain = done.get()
+        handle, chain = done.get()
+        batch = handle.batch
         running -= 1
+        seats.leave(batch, handle.worker)
         error, step = _first_error(chain)
         if error is None:
             yield chain[-1].result()
-        elif not isinstance(error, KilledWorker):
+        elif not isinstance(error, WorkerLostError | KilledWorker | MemoryError):
             raise error
         elif batch.n_images() > 1:
-            again.extend(batch.halves())
+            waiting.extend(batch.halves())
         elif alone:
-            yield Lost(batch, step)
+            yield Lost(batch, step, out_of_memory=isinstance(error, MemoryError))
         else:
             suspects.append(batch)
 
@@ -83,22 +143,21 @@ def _lost_record(work: Work, lost: Lost, job: Job) -> Record:
         state=State.FAILED,
         key=key,
         step=lost.step,
-        reason="its worker process died while it was computed (out of memory, or killed)",
+        reason=_NO_MEMORY if lost.out_of_memory else _DIED,
         attempts=work.previous.attempts + 1 if again and work.previous is not None else 1,
         run=job.run,
         batch=lost.batch.number,
     )
 
 
-def _submit(handle: BatchHandle, done: "SimpleQueue[tuple[Batch, list[PrefectFuture[Any]]]]") -> None:
-    batch = handle.batch
+def _submit(handle: BatchHandle, done: "SimpleQueue[tuple[BatchHandle, list[PrefectFuture[Any]]]]") -> None:
     chain: list[PrefectFuture[Any]] = []
     latest: Any = handle
     with TagsContext(current_tags=set()):  # task runs would take over the flow run's tags, at a request for each
         for step in _CHAIN:
             latest = step.submit(latest)
             chain.append(latest)
-    chain[-1].add_done_callback(lambda _: done.put((batch, chain)))
+    chain[-1].add_done_callback(lambda _: done.put((handle, chain)))
 
 
 def _first_error(chain: list[PrefectFuture[Any]]) -> tuple[BaseException | None, str]:

@@ -11,6 +11,7 @@ from flows.interrupts import MESSAGE, interruptible, received
 from segmentation.errors import ParameterError, SegmentationError
 
 if TYPE_CHECKING:
+    from segmentation.io.storage import Storage
     from segmentation.params import Recipe
 
 
@@ -63,7 +64,7 @@ def _say(code: int, error: object) -> int:
 @app.command
 def run(
     source: str,
-    output: Path,
+    output: str,
     /,
     *,
     method: Literal["spectral", "ward", "kmeans"] | None = None,
@@ -79,10 +80,12 @@ def run(
     label: str = "",
     pixels: Literal["preview", "full", "none"] = "preview",
     workers: int = 0,
+    memory: str = "",
     scheduler: str = "",
     limit: int = 0,
     retry_failed: Annotated[bool, Parameter(negative="")] = False,
     verify_sources: Annotated[bool, Parameter(negative="")] = False,
+    repair: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -93,7 +96,7 @@ def run(
     source
         A folder of images (searched whole), or one image.
     output
-        The store: a folder, made if absent. It may hold several methods side by side.
+        The store: a folder, made if absent, or s3://bucket/prefix. It may hold several methods side by side.
     method
         How pixels become regions: spectral (normalized cuts, the default), ward or kmeans.
     regions
@@ -119,7 +122,9 @@ def run(
     pixels
         What is stored of the image itself.
     workers
-        Worker processes; one per core by default.
+        Worker processes; one per core by default, if memory allows.
+    memory
+        What one worker may take, such as 2GB; its part of three quarters of the machine's by default.
     scheduler
         Address of a running Dask scheduler (tcp://… or tls://…), instead of workers here.
     limit
@@ -128,6 +133,8 @@ def run(
         Try images again that were rejected or failed.
     verify_sources
         Hash every image again, even if size and time say it is unchanged.
+    repair
+        Verify OUTPUT first, and compute again what of it is damaged or missing.
     json
         Print the report as JSON.
     quiet
@@ -143,18 +150,20 @@ def run(
         Settings,
         {
             "workers": workers,
+            "memory": memory,
             "scheduler": scheduler,
             "pixels": pixels,
             "limit": limit,
             "retry_failed": retry_failed,
             "verify_sources": verify_sources,
+            "repair": repair,
         },
     )
     _check_paths(source, output, mask)
     configure_prefect()
     keywords = {
         "source": source,
-        "output": str(output),
+        "output": output,
         "recipe": recipe,
         "label": _checked_label(label),
         "mask": str(mask or ""),
@@ -195,7 +204,7 @@ def demo(
 
 
 @app.command
-def status(output: Path, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+def status(output: str, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
     """Say what OUTPUT holds: counts, the last runs, what was refused and why.
 
     Parameters
@@ -217,8 +226,10 @@ def status(output: Path, /, *, json: Annotated[bool, Parameter(negative="")] = F
 
 
 @app.command
-def verify(output: Path, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """Read everything in OUTPUT again and say what is not as recorded; exit code 1 if anything is.
+def verify(output: str, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Read everything in OUTPUT again and say what is not as recorded; exit code 1 if anything is not.
+
+    Mend it with: regionflow run SOURCE OUTPUT --repair.
 
     Parameters
     ----------
@@ -228,18 +239,21 @@ def verify(output: Path, /, *, json: Annotated[bool, Parameter(negative="")] = F
         Print the faults as JSON.
     """
     from flows.console import print_faults, print_json
-    from segmentation.io.verify import verify_store
+    from segmentation.io.verify import examine
 
-    checked, faults = verify_store(_store(output))
+    found = examine(_store(output))
     if json:
-        print_json({"checked": checked, "faults": [vars(fault) for fault in faults]})
+        lists = {"faults": found.faults, "notes": found.notes}
+        print_json(
+            {"checked": found.checked, **{name: [vars(each) for each in items] for name, items in lists.items()}}
+        )
     else:
-        print_faults(checked, faults)
-    return SOME_REFUSED if faults else OK
+        print_faults(found.checked, found.faults, found.notes)
+    return SOME_REFUSED if found.faults else OK
 
 
 @app.command
-def gallery(output: Path, /) -> int:
+def gallery(output: str, /) -> int:
     """Write the gallery of OUTPUT anew.
 
     Parameters
@@ -255,11 +269,11 @@ def gallery(output: Path, /) -> int:
 
 @app.command
 def export(
-    output: Path,
+    output: str,
     format: Literal["geojson", "coco", "csv", "png"],  # noqa: A002 - the word users know
     /,
     *,
-    to: Path | None = None,
+    to: str = "",
     label: str = "",
 ) -> int:
     """Write the labels of OUTPUT for other programs.
@@ -271,17 +285,18 @@ def export(
     format
         geojson: polygons for QuPath and GIS; coco: run-length masks; csv: region tables; png: label maps.
     to
-        Where to; OUTPUT/export/FORMAT by default.
+        Where to, a folder or s3://bucket/prefix; OUTPUT/export/FORMAT by default.
     label
         Only the label maps of this name.
     """
-    from segmentation.io.export import FORMATS
+    from segmentation.io.export import export_to
     from segmentation.io.summary import labelled_images
 
-    folder = to or _store(output) / "export" / format
-    _check_label_exists(_store(output), label)
-    written = FORMATS[format](labelled_images(output, label), folder)
-    sys.stdout.write(f"{len(written)} files in {folder}\n")
+    store = _store(output)
+    _check_label_exists(store, label)
+    folder = to or f"{output.rstrip('/')}/export/{format}"
+    n_files = export_to(format, labelled_images(store, label), folder)
+    sys.stdout.write(f"{n_files} files in {folder}\n")
     return OK
 
 
@@ -289,7 +304,7 @@ def export(
 def serve(
     *,
     source: Path | None = None,
-    output: Path | None = None,
+    output: str = "",
     cron: str | None = None,
     timezone: str | None = None,
     method: Literal["spectral", "ward", "kmeans"] | None = None,
@@ -298,6 +313,7 @@ def serve(
     mask: Path | None = None,
     label: str | None = None,
     workers: int | None = None,
+    memory: str | None = None,
     scheduler: str | None = None,
     home: Path | None = None,
     port: int | None = None,
@@ -327,7 +343,9 @@ def serve(
     label
         Name of the label maps; the method's name by default.
     workers
-        Worker processes of a night; one per core by default.
+        Worker processes of a night; one per core by default, if memory allows.
+    memory
+        What one worker may take, such as 2GB; its part of three quarters of the machine's by default.
     scheduler
         Address of a running Dask scheduler (tcp://… or tls://…), instead of workers here.
     home
@@ -349,12 +367,13 @@ def serve(
         recipe = parse_recipe(read_options(where).recipe or {}).with_regions(parse_regions(regions)[0])
     options = Options(
         source=str(source.absolute()) if source else None,
-        output=str(output.absolute()) if output else None,
+        output=_full(output) if output else None,
         recipe=recipe.model_dump(mode="json") if changed else None,
         regions=numbers if changed else None,
         label=_checked_label(label) if label is not None else None,
         mask=str(mask.absolute()) if mask else None,
         workers=workers,
+        memory=memory,
         scheduler=scheduler,
         cron=cron,
         timezone=timezone,
@@ -373,27 +392,41 @@ def _recipe_and_regions(regions: str, **given: Any) -> tuple["Recipe", list[int]
     return recipe, numbers if len(numbers) > 1 else []
 
 
-def _store(output: Path) -> Path:
-    if not any((output / name).exists() for name in ("tables/index.parquet", "runs")):
+def _store(output: str) -> "Storage":
+    from segmentation.io.storage import open_storage
+
+    storage = open_storage(output)
+    storage.check()
+    if not storage.exists("tables/index.parquet") and not storage.folders("runs"):
         raise ParameterError(f"OUTPUT: {output} holds no results (no tables/index.parquet); make some: regionflow run")
-    return output
+    return storage
 
 
-def _check_paths(source: str | None, output: Path | None, mask: Path | None) -> None:
+def _full(output: str) -> str:
+    from segmentation.io.storage import is_url
+
+    return output if is_url(output) else str(Path(output).absolute())
+
+
+def _check_paths(source: str | None, output: str, mask: Path | None) -> None:
     """Refuse what could only fail later, before anything heavy starts."""
     if source is not None:
         _check_source(source)
-    if output is not None and output.exists() and not output.is_dir():
-        raise ParameterError(f"OUTPUT: {output} is a file; a folder is expected")
-    if (
-        output
-        and output.is_dir()
-        and any(output.iterdir())
-        and not any((output / name).exists() for name in ("runs", ".lock"))
-    ):
-        raise ParameterError(f"OUTPUT: {output} holds other files; an empty or absent folder, or a store, is expected")
+    if output:
+        _check_output(output)
     if mask is not None and not mask.exists():
         raise ParameterError(f"--mask: {mask} does not exist; a mask file or a folder of masks is expected")
+
+
+def _check_output(output: str) -> None:
+    from segmentation.io.storage import open_storage
+
+    storage = open_storage(output)
+    storage.check()
+    if storage.exists(".lock") or storage.folders("runs"):
+        return
+    if next(storage.files(), None) is not None:
+        raise ParameterError(f"OUTPUT: {output} holds other files; an empty or absent folder, or a store, is expected")
 
 
 def _check_source(source: str) -> None:
@@ -405,12 +438,12 @@ def _check_source(source: str) -> None:
         raise ParameterError(f"SOURCE: {source} is a store of results; a folder of images is expected")
 
 
-def _check_label_exists(output: Path, label: str) -> None:
+def _check_label_exists(store: "Storage", label: str) -> None:
     from segmentation.io.records import read_records
 
-    labels = sorted({record.label for record in read_records(output).values()})
+    labels = sorted({record.label for record in read_records(store).values()})
     if label and label not in labels:
-        raise ParameterError(f"--label: {label!r} is not in {output}; there are {', '.join(labels)}")
+        raise ParameterError(f"--label: {label!r} is not in {store.url}; there are {', '.join(labels)}")
 
 
 def _checked_label(label: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -23,6 +23,7 @@ _WORDS = {
     "changed": "changed",
     "parameters": "with other parameters",
     "failed": "to try again",
+    "damaged": "damaged",
     "verify": "to verify",
     "unchanged": "unchanged",
 }
@@ -133,6 +134,11 @@ def print_report(report: RunReport) -> None:
         console.print(_problem_table(report.problems))
         if refused > len(report.problems):
             console.print(f"… and {refused - len(report.problems):,} more: regionflow status {escape(report.output)}")
+    if report.repaired:
+        console.print(f"{count_images(report.repaired, 'damaged result')} of other labels computed again.")
+    for result in report.hopeless:
+        name = escape(f"{result['id']} ({result['label']}): {result['reason']}")
+        console.print(f"[red]Damaged, and not repaired:[/] {name}")
     console.print(f"Look at {escape(report.output)}/gallery/index.html")
 
 
@@ -152,16 +158,19 @@ def print_status(summary: Mapping[str, Any]) -> None:
         console.print(_run_line(run))
 
 
-def print_faults(checked: int, faults: Sequence[Any]) -> None:
-    """Print what verification found."""
+def print_faults(checked: int, faults: Sequence[Any], notes: Sequence[Any]) -> None:
+    """Print what verification found: faults, then what no record answers for."""
     console = Console(soft_wrap=True, highlight=False)
-    if not faults:
+    for title, found in (("fault", faults), ("note", notes)):
+        if found:
+            table = Table("file", title, box=None, padding=(0, 2, 0, 0))
+            for each in found:
+                table.add_row(escape(each.path), escape(each.problem))
+            console.print(table)
+    if faults:
+        console.print(Text(f"{len(faults)} faults, {checked:,} files checked. Mend: run … --repair", style="red"))
+    else:
         console.print(f"{checked:,} files are as recorded.")
-        return
-    table = Table("file", "fault", box=None, padding=(0, 2, 0, 0))
-    for fault in faults:
-        table.add_row(escape(fault.path), escape(fault.problem))
-    console.print(Group(table, Text(f"{len(faults)} faults, {checked:,} files checked.", style="red")))
 
 
 def print_json(value: object) -> None:

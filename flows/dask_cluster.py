@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import dask
 from distributed import Client, LocalCluster
@@ -13,17 +14,20 @@ from tasks.environment import differences, environment
 
 CONNECT_TIMEOUT_S = 30
 
-#: Measured: with these a scheduler's memory stays flat, and few neighbours die with a killed worker; `drive` in
-#: flows.batches tries again those that do.
+#: Measured: with these a scheduler's memory stays flat.
 _CONFIG = {
     "distributed.scheduler.worker-saturation": 1.0,
-    "distributed.scheduler.allowed-failures": 1,
+    "distributed.scheduler.work-stealing": False,  # a batch stays on the worker whose memory is planned for it
+    # Dask gives up a local worker for good that is not back after 15 seconds, or that has died again just then.
+    "distributed.deploy.lost-worker-timeout": "1 day",
     "distributed.admin.low-level-log-length": 50,
     "distributed.diagnostics.computations.max-history": 5,
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": 0.95,
+    # Arrow's own allocator sets a gigabyte of addresses aside, which would count against a worker's limit.
+    "distributed.nanny.pre-spawn-environ.ARROW_DEFAULT_MEMORY_POOL": "system",
     # Dask has every worker hand each free page back at once: getting it again for the next array took a third of all
     # CPU time. These keep up to 64 MiB.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 64 * 2**20,
@@ -103,8 +107,17 @@ def _check_workers(client: Client) -> None:
             )
 
 
-def capacity(client: Client, settings: Settings) -> tuple[int, int]:
-    """Return the number of worker threads and the memory of the smallest worker in bytes (0 if unlimited).
+@dataclass(frozen=True)
+class Capacity:
+    """What the workers of a cluster can take: together, and the smallest of them."""
+
+    n_threads: int
+    threads_per_worker: int
+    worker_bytes: int
+
+
+def capacity(client: Client, settings: Settings) -> Capacity:
+    """Ask the workers how many threads they have, and how much memory.
 
     Raises
     ------
@@ -112,8 +125,10 @@ def capacity(client: Client, settings: Settings) -> tuple[int, int]:
         `settings.scheduler` has lost its workers.
     """
     if not settings.scheduler:  # as they were started: one may be restarting just now
-        return settings.n_workers(), settings.worker_bytes()
+        return Capacity(settings.n_workers(), 1, settings.worker_bytes())
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     if not workers:
         raise ClusterError(f"{settings.scheduler} has no workers left; start some and run again")
-    return sum(worker["nthreads"] for worker in workers), min(worker["memory_limit"] or 0 for worker in workers)
+    threads = [worker["nthreads"] for worker in workers]
+    limits = [worker["memory_limit"] or settings.worker_bytes() for worker in workers]  # 0 is no limit
+    return Capacity(sum(threads), max(threads), min(limits))

@@ -7,6 +7,7 @@ from prefect.runtime import deployment
 from pydantic import Field
 
 from segmentation.errors import ParameterError
+from segmentation.io.storage import is_url
 
 
 def _shown(description: str, **rules: Any) -> Any:
@@ -18,7 +19,9 @@ Source = Annotated[
     str, _shown("Folder of images, searched whole: a full path, there where the run works.", min_length=1)
 ]
 ImageFile = Annotated[str, _shown("One image file: a full path, there where the run works.", min_length=1)]
-Output = Annotated[str, _shown("Store for the results: a folder, made if absent; a full path.", min_length=1)]
+Output = Annotated[
+    str, _shown("Store for the results: a folder, made if absent (a full path), or s3://bucket/prefix.", min_length=1)
+]
 LabelName = Annotated[
     str, _shown("Name of the label maps; the method's name if empty.", pattern="^([A-Za-z0-9][A-Za-z0-9_-]{0,63})?$")
 ]
@@ -40,5 +43,5 @@ def check_full_paths(**paths: str) -> None:
     if deployment.id is None:
         return
     for name, path in paths.items():
-        if path and not Path(path).is_absolute():
+        if path and not is_url(path) and not Path(path).is_absolute():
             raise ParameterError(f"{name}: got {path!r}; a full path is expected, for example /data/{path}")

@@ -54,6 +54,7 @@ class Options:
     label: str | None = None
     mask: str | None = None
     workers: int | None = None
+    memory: str | None = None
     scheduler: str | None = None
     cron: str | None = None
     timezone: str | None = None
@@ -97,7 +98,10 @@ class Options:
             label=self.label or "",
             mask=self.mask or "",
             regions=self.regions or [],
-            settings=parse(Settings, {"workers": self.workers or 0, "scheduler": self.scheduler or ""}),
+            settings=parse(
+                Settings,
+                {"workers": self.workers or 0, "memory": self.memory or "", "scheduler": self.scheduler or ""},
+            ),
             cron=self.cron or DEFAULT_CRON,
             timezone=self.timezone or local_timezone(),
         )

@@ -25,6 +25,8 @@ class RunReport:
     seconds: float = 0.0
     step_seconds: dict[str, float] = field(default_factory=dict)
     problems: list[dict[str, str]] = field(default_factory=list)
+    repaired: int = 0  # damaged results of other labels that were computed again
+    hopeless: list[dict[str, str]] = field(default_factory=list)  # damaged, and not to be computed again
 
     @property
     def label(self) -> str:
@@ -38,8 +40,8 @@ class RunReport:
 
     @property
     def exit_code(self) -> int:
-        """0 if every listed image is segmented, 1 if some are rejected or failed."""
-        return 0 if self.states[State.SEGMENTED] == self.listed else 1
+        """0 if every listed image is segmented, 1 if some are rejected or failed, or damage stays."""
+        return 0 if self.states[State.SEGMENTED] == self.listed and not self.hopeless else 1
 
     def count(self, records: Iterable[Record]) -> None:
         """Take in how images ended."""

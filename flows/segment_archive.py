@@ -16,6 +16,7 @@ from flows.report import RunReport
 from flows.settings import Settings
 from segmentation.errors import ParameterError
 from segmentation.io.sources import IMAGE_SUFFIXES, list_images
+from segmentation.io.storage import is_url
 from segmentation.params import Recipe
 from segmentation.planning import State, display
 
@@ -40,7 +41,7 @@ def segment_archive(
     source : str
         A folder of images, searched whole, or one image file.
     output : str
-        The store: a folder, made if absent.
+        The store: a folder, made if absent, or ``s3://bucket/prefix``.
     recipe : Recipe
         Everything that changes the labels.
     label : str
@@ -65,7 +66,7 @@ def segment_archive(
     listen()
     check_full_paths(source=source, output=output, mask=mask)
     observer().phase("listing images")
-    listed = list_images(Path(source).absolute(), Path(mask).absolute() if mask else None, skip=Path(output))
+    listed = list_images(Path(source).absolute(), Path(mask).absolute() if mask else None, skip=_below(output))
     refs = list(islice(listed, settings.limit or None))
     if not refs:
         raise ParameterError(
@@ -73,6 +74,11 @@ def segment_archive(
         )
     with shown_in_ui():
         return final_state(segment_images(refs, source, output, recipe, label, settings, regions))
+
+
+def _below(output: str) -> Path | None:
+    """Return the folder that holds results and is not searched for images; a bucket is none."""
+    return None if is_url(output) else Path(output)
 
 
 def final_state(report: RunReport) -> Any:

@@ -1,50 +1,102 @@
 """Where and how a run executes: never what the labels are."""
 
 import os
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from segmentation.params import Params
+from tasks.worker_setup import ALLOCATED_SHARE
 
+MIB = 2**20
 #: Part of the machine's memory that all workers together may take.
 _MEMORY_SHARE = 0.75
-#: Part of a worker's memory that one batch may take by estimate: another one is on its way beside it.
-_BATCH_SHARE = 0.3
+#: With less, a worker would have no room beside Python and its libraries.
+MIN_WORKER_MB = 512
+#: What is left free for one worker of those that are started by default.
+_COMFORTABLE_WORKER_BYTES = 2**30
+#: What Python and its libraries take of a worker before the first image, measured and rounded up.
+_WORKER_BASE_BYTES = 300 * MIB
 
 
 class Settings(Params):
     """How a run executes."""
 
-    workers: int = Field(default=0, ge=0, description="Worker processes on this machine; 0 is one per core.")
+    workers: int = Field(
+        default=0, ge=0, description="Worker processes on this machine; 0 is one per core, if memory allows."
+    )
     scheduler: str = Field(
         default="",
         pattern=r"^$|^(tcp|tls)://\S+:\d+$",
         description="Address of a running Dask scheduler, instead of workers here.",
     )
-    memory_mb: int = Field(default=0, ge=0, description="Memory of one worker in MiB; 0 is its part of the machine's.")
-    batches_in_flight: int = Field(default=0, ge=0, description="Batches on their way at once; 0 is two per worker.")
+    memory: str = Field(
+        default="",
+        pattern=r"^$|^\d+(\.\d+)?\s*[KMGT]i?B$",
+        description="Memory of one worker, such as 2GB or 1500MiB; empty is its part of the machine's.",
+    )
+    batches_in_flight: int = Field(
+        default=0, ge=0, description="Batches on their way at once, at most; 0 is what memory is planned for."
+    )
     pixels: Literal["preview", "full", "none"] = Field(
         default="preview", description="What is stored of the image itself."
     )
     limit: int = Field(default=0, ge=0, description="Look at the first N images only; 0 is all.")
     retry_failed: bool = Field(default=False, description="Try rejected and failed images again.")
+    repair: bool = Field(
+        default=False, description="Verify the store first, and compute again what of it is damaged or missing."
+    )
     verify_sources: bool = Field(default=False, description="Hash every image again, even if it looks unchanged.")
 
+    @field_validator("memory")
+    @classmethod
+    def _enough(cls, memory: str) -> str:
+        if memory and parse_bytes(memory) < MIN_WORKER_MB * MIB:
+            raise ValueError(f"a worker needs at least {MIN_WORKER_MB} MiB")
+        return memory
+
     def n_workers(self) -> int:
-        """Return the number of worker processes on this machine."""
-        return self.workers or len(os.sched_getaffinity(0))
+        """Return the number of worker processes on this machine: one per core, if memory allows."""
+        cores = len(os.sched_getaffinity(0))
+        each = parse_bytes(self.memory) if self.memory else _COMFORTABLE_WORKER_BYTES
+        return self.workers or max(1, min(cores, int(_machine_bytes() * _MEMORY_SHARE) // each))
 
     def worker_bytes(self) -> int:
         """Return the memory of one worker, in bytes."""
-        if self.memory_mb:
-            return self.memory_mb * 2**20
-        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return int(machine * _MEMORY_SHARE / self.n_workers())
+        if self.memory:
+            return parse_bytes(self.memory)
+        return max(MIN_WORKER_MB * MIB, int(_machine_bytes() * _MEMORY_SHARE / self.n_workers()))
 
-    def batch_bytes(self, worker_bytes: int) -> int:
-        """Return the memory that one batch may take on a worker, in bytes."""
-        return int(worker_bytes * _BATCH_SHARE)
+
+def image_bytes(worker_bytes: int) -> int:
+    """Return the memory that images may take on a worker, in bytes.
+
+    Examples
+    --------
+    >>> image_bytes(2 * 2**30) // 2**20
+    1543
+    """
+    return int(worker_bytes * ALLOCATED_SHARE) - _WORKER_BASE_BYTES
+
+
+def parse_bytes(text: str) -> int:
+    """Read a number of bytes with its unit; GB and GiB are powers of 1000 and of 1024.
+
+    Examples
+    --------
+    >>> parse_bytes("1.5GiB"), parse_bytes("2 GB")
+    (1610612736, 2000000000)
+    """
+    number, prefix, binary = re.fullmatch(r"([\d.]+)\s*([KMGT])(i?)B", text).groups()  # type: ignore[union-attr]
+    return int(float(number) * (1024 if binary else 1000) ** (" KMGT".index(prefix)))
+
+
+def _machine_bytes() -> int:
+    """Return the memory of this machine, or of the container that this process is in."""
+    from distributed.system import memory_limit
+
+    return int(memory_limit())
 
 
 #: What Prefect and Dask are told before they are imported, unless the user has said otherwise.

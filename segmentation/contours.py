@@ -7,7 +7,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.arrays import Bools, Bytes8, Floats, Image, Labels, read_only
+from segmentation.arrays import Bools, Bytes8, Image, Labels, read_only
 from segmentation.errors import ParameterError
 
 T = TypeVar("T", bound=np.generic)
@@ -40,6 +40,8 @@ _NIPY_SPECTRAL = np.array(
 )
 _DISPLAY_PERCENTILES = (0.5, 99.5)
 _PERCENTILE_SAMPLES = 1_000_000
+#: Values that are stretched at once.
+_BLOCK_VALUES = 2**18
 #: What masked pixels become: every grey level at 35 % of its brightness.
 _DARKENED = (np.arange(256) * 0.35).astype(np.uint8)
 _PIXELS_PER_LINE_WIDTH = 600
@@ -265,23 +267,35 @@ def _displayable(image: Image, labels: Labels) -> Bytes8:
         return image
     if image.dtype == np.bool_:
         return image.astype(np.uint8) * np.uint8(255)
-    values = image.astype(np.float64)
-    low, high = _display_range(values, labels != 0, is_float=bool(np.issubdtype(image.dtype, np.floating)))
+    low, high = _display_range(image, labels != 0)
+    picture = np.empty(image.shape, np.uint8)
+    # In blocks of rows: floats of the whole image would take ten times the memory of the picture.
+    n_rows = max(1, _BLOCK_VALUES * len(image) // image.size)
+    for start in range(0, len(image), n_rows):
+        picture[start : start + n_rows] = _stretch(image[start : start + n_rows], low, high)
+    return picture
+
+
+def _stretch(values: Image, low: float, high: float) -> Bytes8:
+    values = values.astype(np.float64)
     # A flat image has no range to stretch: it is shown as mid-grey.
     scaled = (values - low) / (high - low) if high > low else np.where(np.isfinite(values), 0.5, np.nan)
     levels = 255 * np.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0).clip(0, 1)
     return np.asarray(np.rint(levels), dtype=np.uint8)
 
 
-def _display_range(values: Floats, inside: Bools, *, is_float: bool) -> tuple[float, float]:
-    counted: NDArray[np.float64] = values[inside]
-    counted = counted[np.isfinite(counted)]
+def _display_range(image: Image, inside: Bools) -> tuple[float, float]:
+    # Copies only where something is left out: they would count in the memory of a large image.
+    counted = image.reshape(inside.size, -1) if inside.all() else image[inside]
+    is_float = image.dtype.kind == "f"
+    finite = np.isfinite(counted) if is_float else np.bool_(True)
+    counted = counted.ravel() if finite.all() else counted[finite]
     if counted.size == 0:
         return 0.0, 1.0
     if is_float and counted.min() >= 0 and counted.max() <= 1:
         return 0.0, 1.0
     # A million evenly spread samples give percentiles good enough to look at.
-    sample = counted[:: max(1, counted.size // _PERCENTILE_SAMPLES)]
+    sample = counted[:: max(1, counted.size // _PERCENTILE_SAMPLES)].astype(np.float64)
     low, high = np.percentile(sample, _DISPLAY_PERCENTILES)
     if low == high:
         low, high = counted.min(), counted.max()

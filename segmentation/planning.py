@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import groupby
 
 from segmentation.params import KMeans, Recipe, Spectral
 
 #: Counts up when the same recipe would give other labels than before: everything is then computed anew.
-RESULT_VERSION = 3
+RESULT_VERSION = 4
 #: An image whose trouble may pass (a dead worker, a failing disk) is tried in this many runs.
 MAX_ATTEMPTS = 3
 #: Step of an image that did not fit into memory: looked at again in every run, another machine may have more.
@@ -156,7 +157,7 @@ def decide(
     """
     if previous is None:
         return "new"
-    if _stamp(ref) != _stamp(previous.ref) or bool(ref.problem) != bool(previous.ref.problem):
+    if not same_stamp(ref, previous.ref) or bool(ref.problem) != bool(previous.ref.problem):
         return "changed"
     if previous.key != label_key(previous.digest, previous.mask_digest, recipe):
         return "parameters"
@@ -166,6 +167,11 @@ def decide(
         again = previous.state is State.FAILED and previous.attempts < MAX_ATTEMPTS
         return "failed" if again or retry_failed else ""
     return "verify" if verify_sources else ""
+
+
+def same_stamp(ref: ImageRef, other: ImageRef) -> bool:
+    """Tell whether size and modification time, of image and mask, are the same."""
+    return _stamp(ref) == _stamp(other)
 
 
 def _stamp(ref: ImageRef) -> tuple[object, ...]:
@@ -182,8 +188,8 @@ _SOLVER_BYTES_PER_PIXEL = 1200
 _RADIUS_BYTES_PER_PIXEL = 80
 #: Eigenvectors, and the k-means distances to them, that spectral clustering holds per pixel and region.
 _SPECTRAL_BYTES_PER_PIXEL_AND_REGION = 70
-#: Peak bytes per original pixel while a picture is decoded, smoothed, refined and drawn.
-_PICTURE_BYTES_PER_PIXEL = 90
+#: Peak bytes per original pixel, beside a copy of the picture, while it is decoded, smoothed, refined and drawn.
+_PICTURE_BYTES_PER_PIXEL = 30
 #: Bytes per original pixel that an image keeps on its way through the steps: pixels, labels, picture.
 _KEPT_BYTES_PER_PIXEL = 12
 #: Of that, labels and picture.
@@ -220,7 +226,7 @@ def estimate_cost(header: Header, recipe: Recipe) -> Cost:
         per_pixel += 8 * header.channels
     graph = 100 * working
     kept = raw + _KEPT_BYTES_PER_PIXEL * header.pixels + 8 * header.channels * working + graph
-    return Cost(kept, kept + max(per_pixel * working, _PICTURE_BYTES_PER_PIXEL * header.pixels))
+    return Cost(kept, kept + max(per_pixel * working, raw + _PICTURE_BYTES_PER_PIXEL * header.pixels))
 
 
 @dataclass(frozen=True)
@@ -229,6 +235,7 @@ class Batch:
 
     number: str
     works: tuple[Work, ...]
+    whole_worker: bool = False  # one large image: a worker takes nothing beside it
 
     def n_images(self) -> int:
         """Count the images; one of several numbers of regions has a work for each."""
@@ -248,7 +255,7 @@ class Batch:
 
 
 def make_batches(
-    works: Iterable[Work], recipe: Recipe, *, limit_bytes: int, max_images: int
+    works: Iterable[Work], recipe: Recipe, *, limit_bytes: int, worker_bytes: int, max_images: int
 ) -> Iterator[Batch | tuple[Work, str]]:
     """Group images, in order, so that a batch's estimated memory stays under `limit_bytes`.
 
@@ -257,46 +264,81 @@ def make_batches(
     works : iterable of Work
         Images with their headers; without a header (it could not be read) the loading step says why.
     limit_bytes : int
-        Memory that one batch may take on a worker.
+        Memory that one batch may take on a worker that has others beside it.
+    worker_bytes : int
+        Memory that an image may take which is alone on a worker.
     max_images : int
         Images in a batch at most.
 
     Yields
     ------
-    Batch, or (Work, reason) for an image that fits in no batch.
+    Batch, or (Work, reason) for an image that fits on no worker.
 
     Notes
     -----
     A batch holds what all its images keep plus the peak of the largest; images are computed one at a time. It
     ends after about ten megapixels: enough work that orchestration does not count, little enough to lose. What is
-    computed of one image stays together: it is read and merged once, and no two workers write to it.
+    computed of one image stays together: it is read and merged once, and no two workers write to it. An image above
+    `limit_bytes` is a batch of its own that wants a whole worker.
     """
-    pending: list[Work] = []
-    kept = peak = pixels = number = 0
-    for work in works:
-        cost = estimate_cost(work.header, recipe) if work.header else Cost(0, 0)
-        if cost.peak > limit_bytes:
-            yield work, _too_large(cost, limit_bytes)
+    pending = _Pending()
+    number = 0
+    for image in _by_image(works):
+        cost = _cost_of(image, recipe)
+        if cost.peak > worker_bytes:
+            yield from ((work, _too_large(cost, worker_bytes)) for work in image)
             continue
-        beside = bool(pending) and work.ref == pending[-1].ref
-        if beside:  # its pixels are there already; labels and picture come on top
-            cost = replace(cost, kept=_LABELS_BYTES_PER_PIXEL * (work.header.pixels if work.header else 0))
-        over = kept + cost.kept + max(peak, cost.peak - cost.kept) > limit_bytes
-        full = len(pending) >= max_images or pixels >= _BATCH_PIXELS
-        if pending and not beside and (over or full):
-            yield Batch(f"{number:05d}", tuple(pending))
-            pending, kept, peak, pixels, number = [], 0, 0, 0, number + 1
-        pending.append(work)
-        kept, peak = kept + cost.kept, peak if beside else max(peak, cost.peak - cost.kept)
-        pixels += work.header.pixels if work.header and not beside else 0
-    if pending:
-        yield Batch(f"{number:05d}", tuple(pending))
+        full = len(pending.works) >= max_images or pending.pixels >= _BATCH_PIXELS
+        if pending.works and (full or pending.peak_with(cost) > limit_bytes):
+            yield pending.batch(number, limit_bytes)
+            pending, number = _Pending(), number + 1
+        pending.add(image, cost)
+    if pending.works:
+        yield pending.batch(number, limit_bytes)
 
 
-def _too_large(cost: Cost, limit_bytes: int) -> str:
+@dataclass
+class _Pending:
+    """A batch that is being filled."""
+
+    works: list[Work] = field(default_factory=list)
+    kept: int = 0
+    peak: int = 0  # of the largest image, beyond what it keeps
+    pixels: int = 0
+
+    def peak_with(self, cost: Cost) -> int:
+        """Say what the batch would take with one more image in it."""
+        return self.kept + cost.kept + max(self.peak, cost.peak - cost.kept)
+
+    def add(self, image: Sequence[Work], cost: Cost) -> None:
+        self.works.extend(image)
+        self.kept, self.peak = self.kept + cost.kept, max(self.peak, cost.peak - cost.kept)
+        self.pixels += image[0].header.pixels if image[0].header else 0
+
+    def batch(self, number: int, limit_bytes: int) -> Batch:
+        return Batch(f"{number:05d}", tuple(self.works), whole_worker=self.kept + self.peak > limit_bytes)
+
+
+def _by_image(works: Iterable[Work]) -> Iterator[list[Work]]:
+    """Put together what is computed of one image: works that follow each other."""
+    for _, image in groupby(works, key=lambda work: work.ref):
+        yield list(image)
+
+
+def _cost_of(image: Sequence[Work], recipe: Recipe) -> Cost:
+    """Estimate an image with all that is computed of it; labels and picture of each further work come on top."""
+    header = image[0].header
+    if header is None:
+        return Cost(0, 0)
+    cost = estimate_cost(header, recipe)
+    more = (len(image) - 1) * _LABELS_BYTES_PER_PIXEL * header.pixels
+    return Cost(cost.kept + more, cost.peak + more)
+
+
+def _too_large(cost: Cost, worker_bytes: int) -> str:
     return (
-        f"needs about {cost.peak / 2**20:,.0f} MiB with this recipe, a batch may take "
-        f"{limit_bytes / 2**20:,.0f} MiB; lower scale or n_regions, use fewer workers or a machine with more memory"
+        f"needs about {cost.peak / 2**20:,.0f} MiB with this recipe, an image may take "
+        f"{worker_bytes / 2**20:,.0f} MiB; lower scale or n_regions, use fewer workers or give them more --memory"
     )
 
 
@@ -313,7 +355,7 @@ def batch_size(n_images: int, n_workers: int, *, largest: int = 512) -> int:
 
 def count_reasons(reasons: Sequence[str]) -> dict[str, int]:
     """Count why images are looked at; "" counts as unchanged."""
-    counts = dict.fromkeys(("new", "changed", "parameters", "failed", "verify", "unchanged"), 0)
+    counts = dict.fromkeys(("new", "changed", "parameters", "failed", "damaged", "verify", "unchanged"), 0)
     for reason in reasons:
         counts[reason or "unchanged"] += 1
     return counts

@@ -109,7 +109,7 @@ def spectral(
     if k == n_pixels:
         return np.arange(n_pixels)
     if eigen_solver == "multilevel":
-        return multilevel_cut(weights, n_regions=k, smallest=smallest_region, seed=seed)
+        return multilevel_cut(weights, n_regions=k, smallest=smallest_region)
     return _from_eigenvectors(weights, k, eigen_solver, eigen_tol, assign_labels, seed)
 
 

@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,10 +18,10 @@ from segmentation.arrays import Bools, Image, Labels
 from segmentation.cluster import build_graph, cluster, grow_tree
 from segmentation.contours import encode_picture, render_contours
 from segmentation.errors import ImageError, ParameterError
-from segmentation.io.files import sync_all
 from segmentation.io.images import decode, decode_mask, read_bytes
-from segmentation.io.records import commit_batch, shard_of
-from segmentation.io.store import Entry, Pixels, make_preview, write_entry
+from segmentation.io.records import commit_batch, shard_of, withdraw
+from segmentation.io.storage import Storage, open_storage
+from segmentation.io.store import Entry, Pixels, make_preview, replaced_by, write_entry
 from segmentation.params import Recipe
 from segmentation.pipeline import Working, finish, prepare
 from segmentation.planning import Record, State, Work, label_for, label_key
@@ -41,6 +40,7 @@ class Job:
     label: str
     recipe: Recipe
     pixels: Pixels = "preview"
+    lock: str = ""  # the token of the run's hold on the store
 
     def label_of(self, work: Work) -> str:
         """Name the label maps of a work."""
@@ -109,17 +109,28 @@ def contour_items(items: Sequence[Item], job: Job) -> list[Item]:
 def store_items(items: Sequence[Item], job: Job, batch: str) -> list[Record]:
     """Store what was segmented, then commit the batch's records; return them without their lists of files.
 
+    Earlier results that are replaced are withdrawn before the first of their files changes.
+
     Raises
     ------
     OSError
         The store cannot take it (no space, read-only): no record of this batch is then written.
+    StoreLockedError
+        Another run has taken the store over from this one.
     """
-    root = Path(job.root)
-    stored = [_store(root, item, job, batch) for item in items]
-    sync_all(root)
+    storage = open_storage(job.root)
+    storage.confirm_lock(job.lock)
+    done = [item for item in items if item.labels is not None]
+    subjects = [(item.work.ref.id, job.label_of(item.work), item.digest) for item in done]
+    replaced = {found for subject in subjects if (found := replaced_by(storage, *subject)) is not None}
+    if replaced:
+        withdraw(storage, job.run, batch, replaced)
+    stored = [_store(storage, item, job, batch) for item in items]
+    storage.sync()
+    storage.confirm_lock(job.lock)
     tables = [table for _, table in stored if table is not None]
     records = [record for record, _ in stored]
-    commit_batch(root, job.run, batch, records, pa.concat_tables(tables) if tables else None)
+    commit_batch(storage, job.run, batch, records, pa.concat_tables(tables) if tables else None)
     return [replace(record, outputs=()) for record in records]
 
 
@@ -156,10 +167,17 @@ def _attempt(step: str, item: Item, do: Callable[[Item], Item]) -> Item:
     except (ImageError, ParameterError) as error:
         item = _ended(item, State.REJECTED, step, str(error))
     except Exception as error:  # one image's trouble, foreseen or not, is a record
+        _raise_if_out_of_memory(error)
         log.warning("%s of %s failed", step, item.work.ref.display_name, exc_info=not isinstance(error, OSError))
         item = _ended(item, State.FAILED, step, f"{type(error).__name__}: {error}")
     spent = item.seconds.get(step, 0.0) + time.perf_counter() - started
     return replace(item, seconds={**item.seconds, step: spent})
+
+
+def _raise_if_out_of_memory(error: Exception) -> None:
+    """Let the batch be split where a worker's memory is at its limit, which other images fill too."""
+    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
+        raise MemoryError(str(error)) from error
 
 
 def _ended(item: Item, state: State, step: str, reason: str) -> Item:
@@ -225,14 +243,18 @@ def _contours(item: Item) -> Item:
     return replace(item, picture=picture, picture_suffix=suffix)
 
 
-def _store(root: Path, item: Item, job: Job, batch: str) -> tuple[Record, pa.Table | None]:
+def _store(storage: Storage, item: Item, job: Job, batch: str) -> tuple[Record, pa.Table | None]:
     if item.labels is None:
         return _record_without_labels(item, job, batch), None
     started = time.perf_counter()
     assert item.image is not None
     table = region_table(item.labels, item.image)
     areas = dict(zip(table["label"].tolist(), table["area"].tolist(), strict=True))
-    outputs, contour = write_entry(root, _entry(item, job, areas))
+    try:
+        outputs, contour = write_entry(storage, _entry(item, job, areas))
+    except RuntimeError as error:
+        _raise_if_out_of_memory(error)
+        raise
     seconds = {**item.seconds, "store": time.perf_counter() - started}
     record = replace(_record(item, job, batch), outputs=tuple(outputs), contour=contour, seconds=seconds)
     return replace(record, n_regions=len(areas), scores=item.scores), _region_rows(item, job, table)

@@ -1,6 +1,7 @@
 """Fixtures that several tests share: small images on disk, and Prefect's API started once."""
 
 import os
+import re
 import tempfile
 
 import numpy as np
@@ -23,13 +24,11 @@ def discs(height=48, width=64, seed=0):
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-@pytest.fixture
-def archive(tmp_path):
+def _write_archive(folder):
     """Make a folder of six images: grey and colour, PNG, JPEG and TIFF, one in a sub-folder, one that is none."""
     import tifffile
     from PIL import Image
 
-    folder = tmp_path / "archive"
     (folder / "sub").mkdir(parents=True)
     Image.fromarray(discs(seed=1)).save(folder / "grey.png")
     Image.fromarray(discs(seed=2)).save(folder / "photo.jpg", quality=90)
@@ -38,6 +37,18 @@ def archive(tmp_path):
     Image.fromarray(discs(40, 40, seed=5)).save(folder / "sub" / "inner.png")
     (folder / "broken.png").write_bytes(b"not an image at all")
     return folder
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """Six images in a folder of their own."""
+    return _write_archive(tmp_path / "archive")
+
+
+@pytest.fixture(scope="session")
+def archive_of():
+    """Write the six images into a folder, for stores that several tests share."""
+    return _write_archive
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +69,20 @@ def prefect_api():
 
     with prefect_test_harness(server_startup_timeout=300):
         yield
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint():
+    """An S3 server with an empty bucket on loopback; the AWS variables name it from here on."""
+    from tests.s3 import s3_server
+
+    with s3_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3_endpoint, request):
+    """The URL of a prefix of the bucket that no other test uses."""
+    from tests.s3 import BUCKET
+
+    return f"s3://{BUCKET}/" + re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")

@@ -24,6 +24,7 @@ from segmentation.arrays import Ints, Labels
 from segmentation.contours import region_colors
 from segmentation.errors import ParameterError, StoreError
 from segmentation.io.files import write_atomically
+from segmentation.io.storage import LocalStorage, Location, open_storage
 from segmentation.polygons import RegionPolygons, region_polygons
 from segmentation.regions import RegionTable, region_table
 
@@ -200,6 +201,30 @@ FORMATS: dict[str, Exporter] = {
     "csv": export_csv,
     "png": export_png,
 }
+
+
+#: Formats with a file for each label map; the others have one file for all.
+_A_FILE_EACH = ("geojson", "png")
+
+
+def export_to(format_name: str, items: Iterable[LabelledImage], location: Location) -> int:
+    """Write items in a format to a folder or a bucket; return the number of files.
+
+    On its way to a bucket a file lies in a temporary folder: one of an image at a time, or the one for all.
+    """
+    storage = open_storage(location)
+    exporter = FORMATS[format_name]
+    if isinstance(storage, LocalStorage):
+        return len(exporter(items, storage.root))
+    n_files = 0
+    with tempfile.TemporaryDirectory(prefix="regionflow-export-") as folder:
+        for group in ([item] for item in items) if format_name in _A_FILE_EACH else [items]:
+            for path in exporter(group, Path(folder)):
+                with path.open("rb") as file:
+                    storage.upload(path.name, file)
+                path.unlink()
+                n_files += 1
+    return n_files
 
 
 def encode_run_lengths(labels: Labels) -> dict[int, str]:

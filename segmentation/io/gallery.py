@@ -15,14 +15,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib import resources
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from segmentation.io.files import write_atomically
 from segmentation.io.records import read_records
-from segmentation.io.runs import read_run
+from segmentation.io.runs import read_run, run_names
+from segmentation.io.storage import Location, open_storage
 from segmentation.planning import Record, State, display
 
 #: Worst first.
@@ -30,8 +30,12 @@ _STATES = (State.FAILED, State.REJECTED, State.SEGMENTED)
 _TEMPLATES = "templates"
 
 
-def write_gallery(root: Path) -> Path:
-    """Write the gallery of the store at `root` anew; return its page.
+#: The page, below the store.
+PAGE = "gallery/index.html"
+
+
+def write_gallery(root: Location) -> str:
+    """Write the gallery of the store at `root` anew; return where its page is: a path or a URL.
 
     Notes
     -----
@@ -41,28 +45,21 @@ def write_gallery(root: Path) -> Path:
     Examples
     --------
     >>> import tempfile
-    >>> page = write_gallery(Path(tempfile.mkdtemp()))
-    >>> page.parent.name, page.name
-    ('gallery', 'index.html')
+    >>> write_gallery(tempfile.mkdtemp()).endswith("/gallery/index.html")
+    True
     """
-    records = sorted(read_records(root).values(), key=_badness)
-    runs = {path.name: read_run(root, path.name) for path in sorted((root / "runs").glob("[0-9]*-*"))}
-    folder = root / "gallery"
-    folder.mkdir(exist_ok=True)
+    storage = open_storage(root)
+    records = sorted(read_records(storage).values(), key=_badness)
+    needed = {record.run for record in records} | set(run_names(storage)[-1:])
+    runs = {run: read_run(storage, run) for run in sorted(needed)}
     data = _data_script(_columns(records, runs))
     data_name = f"data-{hashlib.sha256(data).hexdigest()[:16]}.js"
-    write_atomically(folder / data_name, data)
-    page = page_of(root)
-    write_atomically(page, _render(records, runs, data_name).encode())
-    for other in folder.glob("data-*.js"):
-        if other.name != data_name:
-            other.unlink(missing_ok=True)
-    return page
-
-
-def page_of(root: Path) -> Path:
-    """Return where the gallery's page is."""
-    return root / "gallery" / "index.html"
+    storage.write(f"gallery/{data_name}", data)
+    storage.write(PAGE, _render(records, runs, data_name).encode())
+    for other in storage.names("gallery", ".js"):
+        if other.startswith("gallery/data-") and other != f"gallery/{data_name}":
+            storage.delete(other)
+    return f"{storage.url}/{PAGE}"
 
 
 def _badness(record: Record) -> tuple[int, float, bytes, str]:

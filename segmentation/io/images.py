@@ -6,6 +6,7 @@ picture is refused, as is anything damaged or cut short.
 """
 
 import io
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -126,7 +127,8 @@ def read_bytes(path: str | Path) -> bytes:
         It cannot be read.
     """
     with Path(path).open("rb") as file:
-        data = file.read(MAX_FILE_BYTES + 1)
+        # Asked for more, it would take memory for more first.
+        data = file.read(min(os.fstat(file.fileno()).st_size, MAX_FILE_BYTES) + 1)
     if len(data) > MAX_FILE_BYTES:
         raise ImageError(f"the file is larger than {MAX_FILE_BYTES:,} bytes")
     return data

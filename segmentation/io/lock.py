@@ -1,12 +1,13 @@
-"""One run a store: a lock that the kernel drops when its holder dies."""
+"""One run a store: in a folder by a lock that the kernel drops when its holder dies, in a bucket by a lease."""
 
 import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from segmentation.errors import SegmentationError
 
@@ -16,8 +17,8 @@ class StoreLockedError(SegmentationError, RuntimeError):
 
 
 @contextmanager
-def store_lock(root: Path) -> Iterator[None]:
-    """Hold the store `root` for one run.
+def store_lock(root: Path) -> Iterator[str]:
+    """Hold the store in the folder `root` for one run.
 
     Raises
     ------
@@ -34,14 +35,26 @@ def store_lock(root: Path) -> Iterator[None]:
         os.ftruncate(handle, 0)
         holder = {"host": socket.gethostname(), "pid": os.getpid()}
         os.pwrite(handle, json.dumps(holder).encode(), 0)
-        yield
+        yield ""
     finally:
         os.close(handle)
+
+
+def describe_holder(holder: Mapping[str, Any]) -> str:
+    """Say who holds a store.
+
+    Examples
+    --------
+    >>> describe_holder({"host": "night", "pid": 7}), describe_holder({})
+    ('another run (process 7 on night)', 'another run')
+    """
+    known = {"pid", "host"} <= set(holder)
+    return f"another run (process {holder['pid']} on {holder['host']})" if known else "another run"
 
 
 def _holder(handle: int) -> str:
     try:
         holder = json.loads(os.pread(handle, 4096, 0))
-        return f"another run (process {holder['pid']} on {holder['host']})"
-    except (ValueError, KeyError, TypeError):
+        return describe_holder(holder if isinstance(holder, dict) else {})
+    except ValueError:
         return "another run"

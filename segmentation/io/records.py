@@ -1,18 +1,20 @@
 """Records: the Parquet files that say how every image ended.
 
-A batch's records are its commit: written last, to a temporary name, then renamed. The index is made from them and
+A batch's records are its commit, written last and whole. The index is made from them and
 can be made again at any time::
 
     runs/<run>/records/<batch>.parquet    one row per image and label, with every output's size and SHA-256
+    runs/<run>/withdrawn/<batch>.parquet  earlier results that the batch replaces, written before their files change
+    runs/<run>/indexed                    the index holds this run; digests of its records
     runs/<run>/regions/<batch>.parquet    region tables of the batch, until they are merged
     tables/index.parquet                  the latest row of every image and label
     tables/regions/<2 hex>.parquet        region tables of all segmented images, by the start of the id's hash
 """
 
+import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import pyarrow as pa
@@ -20,8 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from segmentation.errors import StoreError
-from segmentation.io.files import sync_folder, write_atomically
-from segmentation.io.runs import check_format
+from segmentation.io.runs import check_format, run_names
+from segmentation.io.storage import Location, Storage, open_storage
 from segmentation.planning import ImageRef, Output, Record, State
 
 #: (id, label): what a record is about.
@@ -60,20 +62,32 @@ INDEX_SCHEMA = pa.schema(
 )
 _OUTPUT = pa.struct([("path", pa.string()), ("size", pa.int64()), ("sha256", pa.string())])
 RECORD_SCHEMA = INDEX_SCHEMA.append(pa.field("outputs", pa.list_(_OUTPUT)))
+WITHDRAWN_SCHEMA = pa.schema([("id", pa.string()), ("label", pa.string())])
+INDEX = "tables/index.parquet"
 
 
-def commit_batch(root: Path, run: str, batch: str, records: Iterable[Record], regions: pa.Table | None) -> None:
+def commit_batch(root: Location, run: str, batch: str, records: Iterable[Record], regions: pa.Table | None) -> None:
     """Make a batch count: its region table first, then its records; both durable when this returns."""
-    folder = root / "runs" / run
-    for name in ("regions", "records"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    storage = open_storage(root)
     if regions is not None:
-        write_table(folder / "regions" / f"{batch}.parquet", regions)
-    write_table(folder / "records" / f"{batch}.parquet", table_of(records, RECORD_SCHEMA))
-    sync_folder(folder / "records")
+        write_table(storage, f"runs/{run}/regions/{batch}.parquet", regions)
+    write_table(storage, f"runs/{run}/records/{batch}.parquet", table_of(records, RECORD_SCHEMA))
+    storage.sync(f"runs/{run}/records")
 
 
-def read_records(root: Path) -> dict[Subject, Record]:
+def withdraw(root: Location, run: str, batch: str, replaced: Iterable[Subject]) -> None:
+    """Say, before it happens, which earlier results a batch replaces; label "" is all of an image.
+
+    They no longer count from now on: whatever breaks while their files change, nobody takes the old record for them.
+    Durable when this returns.
+    """
+    storage = open_storage(root)
+    rows = [dict(zip(WITHDRAWN_SCHEMA.names, each, strict=True)) for each in sorted(replaced)]
+    write_table(storage, f"runs/{run}/withdrawn/{batch}.parquet", pa.Table.from_pylist(rows, schema=WITHDRAWN_SCHEMA))
+    storage.sync(f"runs/{run}/withdrawn")
+
+
+def read_records(root: Location) -> dict[Subject, Record]:
     """Return the latest record of every image and label: the index, then the runs it does not hold yet.
 
     Raises
@@ -81,31 +95,60 @@ def read_records(root: Path) -> dict[Subject, Record]:
     StoreError
         A file is damaged, or was written by a newer version.
     """
-    check_format(root)
+    storage = open_storage(root)
+    check_format(storage)
     latest: dict[Subject, Record] = {}
-    index = root / "tables" / "index.parquet"
-    if index.exists():
-        latest.update((subject(record), record) for record in _records(index))
-    for folder in open_runs(root):
-        latest = after_run(latest, records_of_run(folder))
+    if storage.exists(INDEX):
+        latest.update((subject(record), record) for record in records_in(storage, INDEX))
+    for run in open_runs(storage):
+        latest = after_run(latest, records_of_run(storage, run), withdrawn_by(storage, run))
     return latest
 
 
-def records_of_run(folder: Path) -> Iterator[Record]:
+def replay_records(root: Location) -> dict[Subject, Record]:
+    """Return the latest record of every image and label from the commit records alone, whatever the index says."""
+    storage = open_storage(root)
+    latest: dict[Subject, Record] = {}
+    for run in run_names(storage):
+        latest = after_run(latest, records_of_run(storage, run), withdrawn_by(storage, run))
+    return latest
+
+
+def records_of_run(root: Location, run: str) -> Iterator[Record]:
     """Yield the committed records of one run, in the order of its batches."""
-    for path in sorted((folder / "records").glob("*.parquet")):
-        yield from _records(path)
+    storage = open_storage(root)
+    for name in storage.names(f"runs/{run}/records", ".parquet"):
+        yield from records_in(storage, name)
 
 
-def open_runs(root: Path) -> list[Path]:
-    """List the runs whose records the index does not hold yet, oldest first; run names sort by time."""
-    folders = sorted(path for path in (root / "runs").glob("*") if (path / "records").is_dir())
-    return [folder for folder in folders if not (folder / "indexed").exists()]
+def withdrawn_by(root: Location, run: str) -> set[Subject]:
+    """Return the earlier results that a run was about to replace; label "" is all of an image."""
+    storage = open_storage(root)
+    tables = [read_table(storage, name) for name in storage.names(f"runs/{run}/withdrawn", ".parquet")]
+    return {(row["id"], row["label"]) for table in tables for row in table.to_pylist()}
 
 
-def after_run(latest: dict[Subject, Record], records: Iterable[Record]) -> dict[Subject, Record]:
+def open_runs(root: Location) -> list[str]:
+    """List the runs whose records the index does not hold yet, oldest first; run names sort by time.
+
+    Runs are closed together, oldest first: before a closed one there is none that is open.
+    """
+    storage = open_storage(root)
+    found: list[str] = []
+    for run in reversed(run_names(storage)):
+        if storage.exists(f"runs/{run}/indexed"):
+            break
+        if {"records", "withdrawn"} & set(storage.folders(f"runs/{run}")):
+            found.append(run)
+    return found[::-1]
+
+
+def after_run(
+    latest: dict[Subject, Record], records: Iterable[Record], withdrawn: Set[Subject] = frozenset()
+) -> dict[Subject, Record]:
     """Take in a run's records. One run at a time: what a run has superseded stays so, whatever comes later."""
-    return _without_superseded({**latest, **{subject(record): record for record in records}})
+    kept = {key: record for key, record in latest.items() if key not in withdrawn and (key[0], "") not in withdrawn}
+    return _without_superseded({**kept, **{subject(record): record for record in records}})
 
 
 def subject(record: Record) -> Subject:
@@ -127,48 +170,81 @@ def _without_superseded(latest: dict[Subject, Record]) -> dict[Subject, Record]:
     }
 
 
-def publish_index(root: Path) -> dict[Subject, Record]:
+def publish_index(root: Location) -> dict[Subject, Record]:
     """Write the index and the merged region tables anew from the records; return the records.
 
     Safe to repeat after a crash at any point: runs count as open until `close_runs`.
     """
-    runs = open_runs(root)
-    records = read_records(root)
-    ordered = sorted(records.values(), key=lambda record: (record.ref.raw_name, record.label))
-    (root / "tables").mkdir(parents=True, exist_ok=True)
-    _merge_regions(root, runs, records)
-    write_table(root / "tables" / "index.parquet", table_of(ordered, INDEX_SCHEMA))
-    sync_folder(root / "tables")
+    storage = open_storage(root)
+    records, runs = read_records(storage), open_runs(storage)
+    if runs or not storage.exists(INDEX):
+        write_tables(storage, records, runs)
     return records
 
 
-def close_runs(root: Path) -> None:
-    """Mark all runs as held by the index, once everything made from their records is in place."""
-    for folder in open_runs(root):
-        write_atomically(folder / "indexed", b"")
-        for path in (folder / "regions").glob("*.parquet"):
-            path.unlink()
+def write_tables(
+    storage: Storage, records: Mapping[Subject, Record], runs: Sequence[str], *, all_shards: bool = False
+) -> None:
+    """Write the index of these records, and bring the region tables of `runs` into the shared ones.
+
+    With `all_shards` those too are written anew in which these runs have changed nothing.
+    """
+    ordered = sorted(records.values(), key=lambda record: (record.ref.raw_name, record.label))
+    _merge_regions(storage, runs, records, all_shards=all_shards)
+    write_table(storage, INDEX, table_of(ordered, INDEX_SCHEMA))
+    storage.sync("tables")
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file whole or not at all; equal tables give equal bytes."""
+def close_runs(root: Location) -> None:
+    """Mark all runs as held by the index, once everything made from their records is in place.
+
+    A mark lists the run's records with their digests, the last one the tables too, so that `verify` knows them again.
+    """
+    storage = open_storage(root)
+    runs = open_runs(storage)
+    shards = {shard for run in runs for shard in _touched(storage, run)}
+    tables = [INDEX, *(name for shard in sorted(shards) if storage.exists(name := region_table_name(shard)))]
+    for run in runs:
+        mark_indexed(storage, run, tables if run == runs[-1] else ())
+        for name in storage.names(f"runs/{run}/regions", ".parquet"):
+            storage.delete(name)
+
+
+def mark_indexed(storage: Storage, run: str, tables: Iterable[str] = ()) -> None:
+    """Write the digests of a run's records, and of tables, as its mark."""
+    names = [name for kind in ("records", "withdrawn") for name in storage.names(f"runs/{run}/{kind}", ".parquet")]
+    digests = {name: hashlib.sha256(storage.read(name)).hexdigest() for name in (*names, *tables)}
+    storage.write(f"runs/{run}/indexed", json.dumps(digests, indent=1).encode())
+
+
+def _touched(storage: Storage, run: str) -> set[str]:
+    """Return the shards that a run has changed something in."""
+    return {shard_of(record.ref.id) for record in records_of_run(storage, run)} | {
+        shard_of(identity) for identity, _ in withdrawn_by(storage, run)
+    }
+
+
+def write_table(storage: Storage, name: str, table: pa.Table) -> None:
+    """Write a Parquet file whole or not at all, with checksums; equal tables give equal bytes."""
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    write_atomically(path, buffer.getvalue())
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    storage.write(name, buffer.getvalue())
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(storage: Storage, name: str) -> pa.Table:
     """Read a Parquet file.
 
     Raises
     ------
     StoreError
-        It is damaged; the message names it.
+        It is damaged or absent; the message names it.
     """
     try:
-        return pq.read_table(path, partitioning=None)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise StoreError(f"{path}: not a readable Parquet file ({error})") from error
+        return pq.read_table(pa.BufferReader(storage.read(name)), page_checksum_verification=True)
+    except StoreError:
+        raise
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise StoreError(f"{storage.url}/{name}: not a readable Parquet file ({error})") from error
 
 
 def table_of(records: Iterable[Record], schema: pa.Schema) -> pa.Table:
@@ -177,26 +253,36 @@ def table_of(records: Iterable[Record], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schema)
 
 
-def _merge_regions(root: Path, runs: list[Path], records: Mapping[Subject, Record]) -> None:
+def _merge_regions(
+    storage: Storage, runs: Sequence[str], records: Mapping[Subject, Record], *, all_shards: bool
+) -> None:
     """Bring the rows of open runs into the shared tables; rows of anything no longer current leave them."""
     fresh: dict[str, list[pa.Table]] = {}
     touched: set[str] = set()
-    for folder in runs:
-        touched.update(shard_of(record.ref.id) for record in records_of_run(folder))
-        for path in sorted((folder / "regions").glob("*.parquet")):
-            table = read_table(path)
+    for run in runs:
+        touched |= _touched(storage, run)
+        for name in storage.names(f"runs/{run}/regions", ".parquet"):
+            table = read_table(storage, name)
             for shard in pc.unique(table["shard"]).to_pylist():
                 rows = table.filter(pc.equal(table["shard"], shard))
                 fresh.setdefault(shard, []).append(rows.drop_columns(["shard"]))
     current = {(*key, record.key) for key, record in records.items() if record.state is State.SEGMENTED}
-    (root / "tables" / "regions").mkdir(parents=True, exist_ok=True)
+    if all_shards:
+        touched |= {name.rpartition("/")[2].removesuffix(".parquet") for name in storage.names("tables/regions")}
     for shard in sorted(touched):
-        target = root / "tables" / "regions" / f"{shard}.parquet"
-        old = [read_table(target)] if target.exists() else []
-        tables = old + fresh.get(shard, [])
+        name = region_table_name(shard)
+        old = [read_table(storage, name)] if storage.exists(name) else []
+        tables = [_without_results(table, fresh.get(shard, [])) for table in old] + fresh.get(shard, [])
         if tables:
-            write_table(target, _current_rows(pa.concat_tables(tables), current))
-    sync_folder(root / "tables" / "regions")
+            write_table(storage, name, _current_rows(pa.concat_tables(tables), current))
+    storage.sync("tables/regions")
+
+
+def _without_results(table: pa.Table, fresh: Sequence[pa.Table]) -> pa.Table:
+    """Drop the rows of results that have fresh ones: these replace them all, however many they are."""
+    renewed = {key for rows in fresh for key in zip(rows["id"].to_pylist(), rows["label"].to_pylist(), strict=True)}
+    keys = zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)
+    return table.filter(pa.array([key not in renewed for key in keys], pa.bool_()))
 
 
 def _current_rows(table: pa.Table, current: set[tuple[str, str, str]]) -> pa.Table:
@@ -207,6 +293,11 @@ def _current_rows(table: pa.Table, current: set[tuple[str, str, str]]) -> pa.Tab
         if (identity, label, key) in current:
             seen[identity, label, region] = row
     return table.take(pa.array([seen[where] for where in sorted(seen)], pa.int64()))
+
+
+def region_table_name(shard: str) -> str:
+    """Return where the region tables of some images are merged."""
+    return f"tables/regions/{shard}.parquet"
 
 
 def shard_of(identity: str) -> str:
@@ -246,9 +337,19 @@ _COLUMNS: dict[str, Callable[[Record], Any]] = {
 }
 
 
-def _records(path: Path) -> Iterator[Record]:
-    for row in read_table(path).to_pylist():
-        yield _record(row)
+def records_in(storage: Storage, name: str) -> Iterator[Record]:
+    """Yield the records of one file.
+
+    Raises
+    ------
+    StoreError
+        It is damaged; the message names it.
+    """
+    table = read_table(storage, name)
+    try:
+        yield from [_record(row) for row in table.to_pylist()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{storage.url}/{name}: holds no records ({error!r})") from error
 
 
 def _record(row: dict[str, Any]) -> Record:

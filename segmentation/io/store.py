@@ -5,13 +5,11 @@ images/<2 hex>/<id>.ome.zarr     OME-NGFF 0.5: a preview of the image, labels/<n
 contours/<2 hex>/<id>.<name>.png coloured outlines over the image (.jpg above 4 megapixels)
 .staging/                        what is being written; swept when a run starts
 ```
-Everything is built in memory, written to ``.staging`` and renamed into place, so that no final name ever holds a part.
+Everything is built in memory and put in place by a `Storage`, so that no final name ever holds a part.
 """
 
 import hashlib
 import json
-import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,16 +18,15 @@ from typing import Any, Literal
 
 import numpy as np
 import zarr
-from zarr.api import asynchronous
-from zarr.codecs import BloscCodec, Crc32cCodec
-from zarr.core.sync import sync
+from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from segmentation.arrays import Bytes8, Floats, Image, Labels
 from segmentation.contours import region_colors
 from segmentation.errors import StoreError
-from segmentation.io.files import put_folder, write_atomically
-from segmentation.io.records import shard_of
+from segmentation.io.ome_zarr import Files, array_files, group_metadata
+from segmentation.io.records import Subject, shard_of
+from segmentation.io.storage import Location, Storage, open_storage
 from segmentation.params import Recipe
 from segmentation.planning import Output
 
@@ -37,7 +34,6 @@ Pixels = Literal["preview", "full", "none"]
 SCHEMA = 1
 #: Above this many regions the viewer's colour and property lists are left out.
 _MAX_LISTED_REGIONS = 256
-_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -59,47 +55,61 @@ class Entry:
     picture_suffix: str
 
 
+def image_name(identity: str) -> str:
+    """Return where an image's OME-Zarr group is, below the store."""
+    return f"images/{shard_of(identity)}/{identity}.ome.zarr"
+
+
 def image_path(root: Path, identity: str) -> Path:
-    """Return where an image's OME-Zarr group is."""
-    return root / "images" / shard_of(identity) / f"{identity}.ome.zarr"
+    """Return where an image's OME-Zarr group is, in a store that is a folder."""
+    return root / image_name(identity)
 
 
-def sweep_staging(root: Path) -> None:
-    """Remove what an interrupted run left half written; only the holder of the store's lock may."""
-    shutil.rmtree(root / ".staging", ignore_errors=True)
+def replaced_by(root: Location, identity: str, label: str, digest: str) -> Subject | None:
+    """Tell what storing a label of an image replaces: that label, or all of an image that changed (label "").
+
+    It must be withdrawn before (`segmentation.io.records.withdraw`): from then on its files change.
+    """
+    storage = open_storage(root)
+    image = image_name(identity)
+    if _stored_digest(storage, image) == digest:
+        return (identity, label) if next(storage.files(f"{image}/labels/{label}"), None) is not None else None
+    return (identity, "") if next(storage.files(image), None) is not None else None
 
 
-def write_entry(root: Path, entry: Entry) -> tuple[list[Output], str]:
+def write_entry(root: Location, entry: Entry) -> tuple[list[Output], str]:
     """Store one image's labels and picture; return its files, and the path of the picture below `root`.
 
     A label joins its siblings if the stored image is the same picture; otherwise the image is replaced whole.
-    Nothing is durable before `segmentation.io.files.sync_all`, nothing counts before its record does.
+    Nothing is durable before `Storage.sync`, nothing counts before its record does.
 
     Raises
     ------
     OSError
         The disk is full, read-only or gone; what was stored before is as it was.
     """
-    staging = root / ".staging" / uuid.uuid4().hex
-    target = image_path(root, entry.id)
-    try:
-        if _stored_digest(target) == entry.digest:
-            _add_label(staging, target, entry)
-        else:
-            _dump(staging / "image", sync(_image_group(entry)))
-            put_folder(staging / "image", target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    picture = root / "contours" / shard_of(entry.id) / f"{entry.id}.{entry.label}{entry.picture_suffix}"
-    for folder in (picture.parent, root / ".staging"):
-        folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(picture, entry.picture, scratch=root / ".staging")
-    files = [*_image_files(target, entry.label), picture]
-    return [_output(root, path) for path in files], picture.relative_to(root).as_posix()
+    storage = open_storage(root)
+    image = image_name(entry.id)
+    if _stored_digest(storage, image) == entry.digest:
+        written = _add_label(storage, image, entry)
+    else:
+        written = _put_group(storage, image, _image_group(entry))
+    picture = f"contours/{shard_of(entry.id)}/{entry.id}.{entry.label}{entry.picture_suffix}"
+    storage.write(picture, entry.picture)
+    written[picture] = entry.picture
+    names = [*_image_files(storage, image, entry.label), picture]
+    return [_output(name, written[name] if name in written else storage.read(name)) for name in names], picture
 
 
-def read_labels(root: Path, identity: str, label: str) -> Labels:
+def read_labels(root: Location, identity: str, label: str) -> Labels:
     """Read a stored label map.
+
+    Parameters
+    ----------
+    root : Path, str or Storage
+        The store: a folder, or an ``s3://`` URL.
+    identity, label : str
+        As the index has them: "id" and "label".
 
     Returns
     -------
@@ -110,25 +120,38 @@ def read_labels(root: Path, identity: str, label: str) -> Labels:
     StoreError
         It is absent, damaged (the stored checksum differs) or a chunk is missing.
     """
-    path = image_path(root, identity) / "labels" / label
+    storage = open_storage(root)
+    name = f"{image_name(identity)}/labels/{label}"
+    place = f"{storage.url}/{name}"
     try:
-        group = zarr.open_group(path, mode="r", zarr_format=3)
+        group = _open_group(storage, name)
         array = group["0"]
         assert isinstance(array, zarr.Array)
         labels = np.asarray(array[...])
+        recorded = dict(group.attrs)["regionflow"]["label_sha256"]  # type: ignore[index, call-overload]
+    except StoreError:
+        raise
     except Exception as error:  # zarr and its codecs promise no exception types
-        raise StoreError(f"{path}: cannot be read ({error})") from error
-    recorded = dict(group.attrs)["regionflow"]["label_sha256"]  # type: ignore[index, call-overload]
+        raise StoreError(f"{place}: cannot be read ({error})") from error
     if array_digest(labels) != recorded:
-        raise StoreError(f"{path}: its labels are not those recorded (a missing or altered chunk)")
+        raise StoreError(f"{place}: its labels are not those recorded (a missing or altered chunk)")
     return labels
 
 
-def read_preview(root: Path, identity: str) -> Image:
+def read_preview(root: Location, identity: str) -> Image:
     """Read the stored picture of an image, shape (M, N) or (M, N, 3)."""
-    group = zarr.open_group(image_path(root, identity), mode="r", zarr_format=3)
+    group = _open_group(open_storage(root), image_name(identity))
     pixels = np.asarray(group["0"][...])  # type: ignore[index]
     return np.moveaxis(pixels, 0, -1) if pixels.ndim == 3 else pixels
+
+
+def _open_group(storage: Storage, name: str) -> zarr.Group:
+    """Read a group's files into memory, wherever the store lies; labels below an image's group are left out."""
+    make = default_buffer_prototype().buffer.from_bytes
+    start = len(name) + 1
+    names = (file for file in storage.files(name) if not file[start:].startswith("labels/"))
+    memory = MemoryStore({file[start:]: make(storage.read(file)) for file in names})
+    return zarr.open_group(memory, mode="r", zarr_format=3)
 
 
 def make_preview(image: Image, working: Floats, pixels: Pixels) -> Image:
@@ -160,34 +183,34 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("regionflow", "numpy", "scipy", "numba", "scikit-learn", "scikit-image")}
 
 
-def _stored_digest(target: Path) -> str:
+def _stored_digest(storage: Storage, image: str) -> str:
     """Return the digest of the picture that is stored, "" if there is none or it cannot be told."""
     try:
-        attributes = json.loads((target / "zarr.json").read_bytes())["attributes"]
+        attributes = json.loads(storage.read(f"{image}/zarr.json"))["attributes"]
         return str(attributes["regionflow"]["source"]["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return ""
 
 
-def _add_label(staging: Path, target: Path, entry: Entry) -> None:
-    _dump(staging / "label", sync(_label_group(entry)))
-    put_folder(staging / "label", target / "labels" / entry.label)
-    listed = sorted(path.name for path in (target / "labels").iterdir() if (path / "zarr.json").exists())
-    write_atomically(target / "labels" / "zarr.json", _labels_metadata(listed))
+def _put_group(storage: Storage, folder: str, files: Files) -> dict[str, bytes]:
+    storage.put_folder(folder, files)
+    return {f"{folder}/{name}": data for name, data in files.items()}
 
 
-# All of a group is made in one visit to zarr's own thread, instead of seven.
+def _add_label(storage: Storage, image: str, entry: Entry) -> dict[str, bytes]:
+    written = _put_group(storage, f"{image}/labels/{entry.label}", _label_group(entry))
+    labels = storage.folders(f"{image}/labels")
+    listed = [label for label in labels if storage.exists(f"{image}/labels/{label}/zarr.json")]
+    storage.write(f"{image}/labels/zarr.json", _labels_metadata(listed))
+    return written
 
 
-async def _label_group(entry: Entry) -> MemoryStore:
-    store = MemoryStore()
-    label = await asynchronous.create_group(store=store, zarr_format=3, attributes=_label_attributes(entry))
-    await _write_array(label, entry.labels, ["y", "x"])
-    return store
+def _label_group(entry: Entry) -> Files:
+    array = array_files(entry.labels, ("y", "x"))
+    return {"zarr.json": group_metadata(_label_attributes(entry)), **_below("0", array)}
 
 
-async def _image_group(entry: Entry) -> MemoryStore:
-    store = MemoryStore()
+def _image_group(entry: Entry) -> Files:
     color = entry.preview.ndim == 3
     pixels = np.moveaxis(entry.preview, -1, 0) if color else entry.preview
     height, width = entry.labels.shape
@@ -204,12 +227,16 @@ async def _image_group(entry: Entry) -> MemoryStore:
             "versions": versions(),
         },
     }
-    root = await asynchronous.create_group(store=store, zarr_format=3, attributes=attributes)
-    await _write_array(root, pixels, [axis["name"] for axis in axes])
-    await root.create_group("labels", attributes={"ome": {"version": "0.5", "labels": [entry.label]}})
-    label = await root.create_group(f"labels/{entry.label}", attributes=_label_attributes(entry))
-    await _write_array(label, entry.labels, ["y", "x"])
-    return store
+    return {
+        "zarr.json": group_metadata(attributes),
+        **_below("0", array_files(pixels, tuple(axis["name"] for axis in axes))),
+        "labels/zarr.json": _labels_metadata([entry.label]),
+        **_below(f"labels/{entry.label}", _label_group(entry)),
+    }
+
+
+def _below(folder: str, files: Files) -> Files:
+    return {f"{folder}/{name}": data for name, data in files.items()}
 
 
 def _multiscale(name: str, axes: list[dict[str, str]], steps: list[float]) -> dict[str, Any]:
@@ -253,47 +280,18 @@ def _color_list(colors: Bytes8) -> list[list[int]]:
     return [[int(value) for value in color] + [255] for color in colors[1:]]
 
 
-async def _write_array(group: zarr.AsyncGroup, values: Image, names: list[str]) -> None:
-    spatial = tuple(min(size, _CHUNK) for size in values.shape[-2:])
-    lead = values.shape[:-2]
-    chunks = (*lead, *spatial)
-    shards = (*lead, *(-(-size // _CHUNK) * _CHUNK if size > _CHUNK else size for size in values.shape[-2:]))
-    array = await group.create_array(
-        "0",
-        shape=values.shape,
-        chunks=chunks,
-        shards=shards if shards != chunks else None,
-        dtype=values.dtype,
-        fill_value=0,
-        compressors=[BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec()],
-        dimension_names=names,
-        config={"write_empty_chunks": True},  # a chunk that is absent is damage, never zeros
-    )
-    await array.setitem(..., values)
-
-
 def _labels_metadata(names: list[str]) -> bytes:
-    attributes = {"ome": {"version": "0.5", "labels": names}}
-    return json.dumps({"attributes": attributes, "zarr_format": 3, "node_type": "group"}, indent=2).encode()
+    return group_metadata({"ome": {"version": "0.5", "labels": names}})
 
 
-def _dump(folder: Path, store: MemoryStore) -> None:
-    made: set[Path] = set()
-    for key, value in sorted(store._store_dict.items()):
-        path = folder / key
-        if path.parent not in made:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made.add(path.parent)
-        path.write_bytes(value.to_bytes())
-
-
-def _image_files(target: Path, label: str) -> list[Path]:
+def _image_files(storage: Storage, image: str, label: str) -> list[str]:
     """List the files a record answers for: the image's own and its label's, not the shared list of labels."""
-    own = [path for path in target.rglob("*") if path.relative_to(target).parts[0] != "labels"]
-    named = (target / "labels" / label).rglob("*")
-    return sorted(path for path in (*own, *named) if path.is_file())
+    start = len(image) + 1
+    found = list(storage.files(image))
+    return [
+        name for name in found if not name[start:].startswith("labels/") or f"/labels/{label}/" in name[start - 1 :]
+    ]
 
 
-def _output(root: Path, path: Path) -> Output:
-    data = path.read_bytes()
-    return Output(path.relative_to(root).as_posix(), len(data), hashlib.sha256(data).hexdigest())
+def _output(name: str, data: bytes) -> Output:
+    return Output(name, len(data), hashlib.sha256(data).hexdigest())

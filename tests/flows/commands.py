@@ -92,7 +92,16 @@ def alive(processes):
 
 def workers(pid):
     """List Dask's worker processes below one."""
-    return [child for child in children(pid) if "spawn_main" in " ".join(child.cmdline())]
+    return [child for child in alive(children(pid)) if "spawn_main" in _command_line(child)]
+
+
+def _command_line(process):
+    import psutil
+
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has just ended
+        return ""
 
 
 def kill(process):

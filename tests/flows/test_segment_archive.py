@@ -1,10 +1,12 @@
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaozarrs
+from PIL import Image
 
 from flows.report import RunReport
 from flows.segment_archive import segment_archive
@@ -99,7 +101,6 @@ def test_several_numbers_of_regions_give_label_maps_of_their_own(archive, tmp_pa
 
 
 def test_only_what_is_new_or_changed_is_computed(segmented, one):
-    from PIL import Image
 
     archive, root, _ = segmented
     Image.fromarray(np.arange(3600, dtype=np.uint16).reshape(60, 60).astype(np.uint8)).save(archive / "new.png")
@@ -155,7 +156,6 @@ def test_the_limit_looks_at_the_first_images_only(archive, tmp_path, one):
 
 
 def test_masks_leave_their_outside_at_zero(archive, tmp_path, one):
-    from PIL import Image
 
     masks = tmp_path / "masks"
     masks.mkdir()
@@ -173,10 +173,13 @@ def test_masks_leave_their_outside_at_zero(archive, tmp_path, one):
 
 
 def test_an_image_that_cannot_fit_is_refused_with_the_numbers(archive, tmp_path):
-    tiny = Settings(workers=1, memory_mb=1)
-    report = segment_archive(str(archive / "grey.png"), str(tmp_path / "out"), WARD, settings=tiny)
-    assert report.states[State.REJECTED] == 1
-    assert "MiB" in report.problems[0]["reason"]
+    Image.fromarray(np.zeros((3000, 3000), np.uint8)).save(archive / "vast.png")
+    small = Settings(workers=1, memory="512MiB")
+    report = segment_archive(str(archive), str(tmp_path / "out"), WARD, settings=small)
+    (problem,) = [problem for problem in report.problems if problem["source"] == "vast.png"]
+    assert problem["state"] == "rejected"
+    assert re.match(r"needs about [\d,]+ MiB with this recipe, an image may take 161 MiB", problem["reason"])
+    assert report.states[State.SEGMENTED] == 5
 
 
 def test_a_locked_store_is_left_alone(archive, tmp_path, one):

@@ -11,6 +11,7 @@ from segmentation.cluster import grow_tree
 from segmentation.io.images import decode
 from segmentation.io.records import read_records, read_table
 from segmentation.io.sources import list_images
+from segmentation.io.storage import open_storage
 from segmentation.io.store import read_labels
 from segmentation.planning import State, Work, label_key
 from tasks.items import (
@@ -140,7 +141,7 @@ def test_records_name_the_key_of_bytes_and_recipe(works, job):
 
 def test_the_region_table_has_a_row_for_every_region(works, job):
     records, root = run_chain(works, job)
-    table = read_table(root / "runs" / job.run / "regions" / "00000.parquet")
+    table = read_table(open_storage(root), f"runs/{job.run}/regions/00000.parquet")
     assert table.num_rows == sum(record.n_regions for record in records)
 
 
@@ -178,6 +179,20 @@ def test_a_full_disk_is_the_runs_trouble_not_the_images(works, job):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert read_records(root) == {}
+
+
+def test_a_batch_that_dies_between_new_files_and_their_record_leaves_no_old_record_for_them(works, job, monkeypatch):
+    records, root = run_chain(works, job)
+    other = replace(job, run="000002-x", recipe=RECIPE.with_regions(2))
+    monkeypatch.setattr("tasks.items.commit_batch", lambda *given: (_ for _ in ()).throw(OSError("gone")))
+    with pytest.raises(OSError, match="gone"):
+        run_chain(works[:3], other)
+    kept = {record.ref.name for record in read_records(root).values()}
+    written = {work.ref.name for work in works[:3]} - {"broken.png"}  # of which no label is replaced
+    assert kept == {record.ref.name for record in records} - written
+    monkeypatch.undo()
+    run_chain(works, replace(job, run="000003-x"))
+    assert {record.ref.name for record in read_records(root).values()} == {record.ref.name for record in records}
 
 
 def test_workers_import_neither_prefect_nor_its_api():

@@ -7,6 +7,7 @@ import subprocess
 import threading
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
@@ -171,7 +172,7 @@ def test_same_records_give_the_same_bytes_whatever_the_run_says_of_its_end(tmp_p
     def gallery(folder, records, description):
         write_records(folder, *records)
         write_run(folder, RUN, {"source": "archive", "label": "ward", **description})
-        return {path.name: path.read_bytes() for path in write_gallery(folder).parent.iterdir()}
+        return {path.name: path.read_bytes() for path in Path(write_gallery(folder)).parent.iterdir()}
 
     records = [record("a.png"), record("b.png", State.FAILED), record("c.png", label="kmeans")]
     first = gallery(tmp_path / "first", records, {"run": ""})
@@ -181,7 +182,7 @@ def test_same_records_give_the_same_bytes_whatever_the_run_says_of_its_end(tmp_p
 
 def test_new_gallery_replaces_the_old_one_and_its_data(tmp_path):
     write_records(tmp_path, record("a.png"))
-    page = write_gallery(tmp_path)
+    page = Path(write_gallery(tmp_path))
     (old,) = page.parent.glob("data-*.js")
     write_records(tmp_path, record("b.png", run=LATER))
     write_gallery(tmp_path)
@@ -193,7 +194,7 @@ def test_new_gallery_replaces_the_old_one_and_its_data(tmp_path):
 
 def test_data_of_the_old_page_stays_until_the_new_page_is_there(tmp_path):
     write_records(tmp_path, record("a.png"))
-    page = write_gallery(tmp_path)
+    page = Path(write_gallery(tmp_path))
     (old,) = page.parent.glob("data-*.js")
     page.unlink()
     page.mkdir()
@@ -211,7 +212,7 @@ def test_score_that_is_no_number_is_left_out(tmp_path):
 
 
 def test_store_without_records_has_a_page(tmp_path):
-    page = write_gallery(tmp_path)
+    page = Path(write_gallery(tmp_path))
     assert page == tmp_path / "gallery" / "index.html"
     assert read_data(tmp_path)["id"] == []
 
@@ -232,7 +233,7 @@ def archive_page(tmp_path, browser):
     records += [replace(done, label="kmeans", run=LATER, seconds={"cluster": 7.0}) for done in records[:10]]
     records += [record("café.png", State.REJECTED, reason="GIF with 3 frames"), record("z.png", State.FAILED)]
     write_records(tmp_path, *records)
-    browser.open(write_gallery(tmp_path).as_uri())
+    browser.open(Path(write_gallery(tmp_path)).as_uri())
     return browser
 
 
@@ -279,7 +280,7 @@ def test_picture_path_is_a_path_whatever_characters_are_in_it(tmp_path, browser)
     odd = "contours/a#b?c%20&'\"<d>.png"
     (tmp_path / done.contour).rename(tmp_path / odd)
     write_records(tmp_path, replace(done, contour=odd))
-    browser.open(write_gallery(tmp_path).as_uri())
+    browser.open(Path(write_gallery(tmp_path)).as_uri())
     browser.wait("document.images[0].naturalWidth === 16")
 
 
@@ -400,7 +401,7 @@ def test_address_that_names_no_image_opens_nothing(archive_page, address):
 @needs_chromium
 def test_page_whose_data_is_gone_says_what_to_do(tmp_path, browser):
     write_records(tmp_path, record("a.png"))
-    page = write_gallery(tmp_path)
+    page = Path(write_gallery(tmp_path))
     for path in page.parent.glob("data-*.js"):
         path.unlink()
     browser.open(page.as_uri())

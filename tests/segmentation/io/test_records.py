@@ -13,8 +13,11 @@ from segmentation.io.records import (
     publish_index,
     read_records,
     read_table,
+    replay_records,
     subject,
+    withdraw,
 )
+from segmentation.io.storage import open_storage
 from segmentation.planning import ImageRef, Output, Record, State
 
 HOSTILE = ImageRef(name="sub/\udcff<b>\n.png", path="/x", id="x-ab00000000000000", size=3, mtime_ns=2**60)
@@ -83,7 +86,7 @@ def test_a_later_run_replaces_the_row_and_the_region_rows_of_an_image(tmp_path):
     commit_batch(tmp_path, "000002-x", "00000", [record(key="k2", run="000002-x")], regions(key="k2", areas=(7,)))
     publish(tmp_path)
     assert pq.read_table(tmp_path / "tables" / "index.parquet")["key"].to_pylist() == ["k2"]
-    assert read_table(tmp_path / "tables" / "regions" / "aa.parquet")["area"].to_pylist() == [7]
+    assert read_table(open_storage(tmp_path), "tables/regions/aa.parquet")["area"].to_pylist() == [7]
 
 
 def test_region_rows_of_an_image_that_is_rejected_now_leave_the_tables(tmp_path):
@@ -91,7 +94,7 @@ def test_region_rows_of_an_image_that_is_rejected_now_leave_the_tables(tmp_path)
     publish(tmp_path)
     commit_batch(tmp_path, "000002-x", "00000", [record(state=State.REJECTED, key="k2", run="000002-x")], None)
     publish(tmp_path)
-    assert read_table(tmp_path / "tables" / "regions" / "aa.parquet").num_rows == 0
+    assert read_table(open_storage(tmp_path), "tables/regions/aa.parquet").num_rows == 0
 
 
 def test_publishing_again_after_a_crash_in_between_gives_the_same_tables(tmp_path):
@@ -118,7 +121,7 @@ def test_the_tables_do_not_depend_on_how_images_were_batched(tmp_path):
 
 def test_records_of_a_run_that_did_not_finish_count(tmp_path):
     commit_batch(tmp_path, "000001-x", "00000", [record()], None)
-    assert [folder.name for folder in open_runs(tmp_path)] == ["000001-x"]
+    assert open_runs(tmp_path) == ["000001-x"]
     assert set(read_records(tmp_path)) == {subject(record())}
     publish(tmp_path)
     assert open_runs(tmp_path) == []
@@ -134,7 +137,7 @@ def test_labels_of_a_picture_that_was_replaced_are_dropped(tmp_path):
 def test_a_damaged_table_is_named(tmp_path):
     (tmp_path / "t.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(StoreError, match=r"t\.parquet"):
-        read_table(tmp_path / "t.parquet")
+        read_table(open_storage(tmp_path), "t.parquet")
 
 
 def test_a_label_that_was_superseded_stays_so_when_the_old_picture_comes_back(tmp_path):
@@ -143,3 +146,28 @@ def test_a_label_that_was_superseded_stays_so_when_the_old_picture_comes_back(tm
     commit_batch(tmp_path, "000002-x", "00000", [record(digest="d2", key="k2", run="000002-x")], None)
     commit_batch(tmp_path, "000003-x", "00000", [record(run="000003-x")], None)
     assert set(read_records(tmp_path)) == {subject(record())}
+
+
+@pytest.mark.parametrize("label", ["ward", ""], ids=["the label", "the image"])
+def test_what_a_batch_replaces_does_not_count_until_it_is_recorded_again(tmp_path, label):
+    other = record("b-bb00000000000000")
+    commit_batch(tmp_path, "000001-x", "00000", [record(), other], regions())
+    publish(tmp_path)
+    withdraw(tmp_path, "000002-x", "00000", {(record().ref.id, label)})
+    assert set(read_records(tmp_path)) == {subject(other)}
+    publish(tmp_path)
+    assert set(read_records(tmp_path)) == {subject(other)}
+    assert replay_records(tmp_path).keys() == {subject(other)}
+    assert read_table(open_storage(tmp_path), "tables/regions/aa.parquet").num_rows == 0
+    withdraw(tmp_path, "000003-x", "00000", {(record().ref.id, label)})
+    commit_batch(tmp_path, "000003-x", "00000", [record(run="000003-x")], regions())
+    publish(tmp_path)
+    assert set(read_records(tmp_path)) == {subject(record()), subject(other)}
+
+
+def test_a_result_that_is_written_again_replaces_all_its_region_rows(tmp_path):
+    commit_batch(tmp_path, "000001-x", "00000", [record()], regions(areas=(1, 2, 3)))
+    publish(tmp_path)
+    commit_batch(tmp_path, "000002-x", "00000", [record(run="000002-x")], regions(areas=(4, 5)))
+    publish(tmp_path)
+    assert read_table(open_storage(tmp_path), "tables/regions/aa.parquet")["area"].to_pylist() == [4, 5]

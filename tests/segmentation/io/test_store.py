@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from segmentation.errors import StoreError
+from segmentation.io.storage import open_storage
 from segmentation.io.store import (
     Entry,
     image_path,
     make_preview,
     read_labels,
     read_preview,
-    sweep_staging,
     write_entry,
 )
 from segmentation.params import Recipe, Ward
@@ -135,7 +135,7 @@ def test_outputs_list_every_file_of_image_and_label_with_size_and_digest(tmp_pat
 def test_nothing_is_left_in_staging(tmp_path):
     write_entry(tmp_path, entry())
     assert list((tmp_path / ".staging").iterdir()) == []
-    sweep_staging(tmp_path)
+    open_storage(tmp_path).sweep()
     assert not (tmp_path / ".staging").exists()
 
 

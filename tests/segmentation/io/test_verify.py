@@ -1,3 +1,5 @@
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +9,13 @@ import pytest
 
 from segmentation import Recipe, Ward
 from segmentation.io.export import FORMATS
+from segmentation.io.gallery import write_gallery
 from segmentation.io.records import close_runs, publish_index
 from segmentation.io.runs import now, write_run
 from segmentation.io.sources import list_images
 from segmentation.io.store import image_path
 from segmentation.io.summary import labelled_images, summarise
-from segmentation.io.verify import verify_store
+from segmentation.io.verify import examine, verify_store
 from segmentation.planning import Work
 from tasks.items import (
     Job,
@@ -26,13 +29,15 @@ from tasks.items import (
 
 
 def fill(root, archive, label="ward", n_regions=3):
-    job = Job(str(root), f"000001-{label}", label, Recipe(sigma=1, scale=0.5, method=Ward(n_regions=n_regions)))
+    number = len(list(root.glob("runs/*"))) + 1
+    job = Job(str(root), f"{number:06d}-x", label, Recipe(sigma=1, scale=0.5, method=Ward(n_regions=n_regions)))
     items = load_items([Work(ref) for ref in list_images(archive)], job)
     for step in (prepare_items, graph_items, cluster_items, contour_items):
         items = step(items, job)
     root.mkdir(exist_ok=True)
     records = store_items(items, job, "00000")
     publish_index(root)
+    write_gallery(root)
     close_runs(root)
     write_run(root, job.run, {"finished": now()})
     return {record.ref.name: record for record in records}
@@ -112,8 +117,11 @@ def test_a_row_too_many_in_the_index_is_found(store):
 @pytest.mark.parametrize("change", [lambda t: t.slice(1), lambda t: pa.concat_tables([t, t.slice(0, 1)])])
 def test_a_missing_or_doubled_region_row_is_found(store, change):
     root, _ = store
-    edit(next((root / "tables" / "regions").glob("*.parquet")), change)
-    assert [path for path, _ in faults(root)] == ["tables/regions"]
+    path = next((root / "tables" / "regions").glob("*.parquet"))
+    edit(path, change)
+    ((where, problem),) = faults(root)
+    assert where == path.relative_to(root).as_posix()
+    assert re.search(r"\(ward\): [24] rows, 3 regions recorded", problem)
 
 
 def test_a_damaged_description_of_the_newest_run_is_found(store):
@@ -121,14 +129,104 @@ def test_a_damaged_description_of_the_newest_run_is_found(store):
     path = next(root.glob("runs/*/run.json"))
     path.write_text("{")
     ((where, problem),) = faults(root)
-    assert (where, str(path) in problem) == ("runs", True)
+    assert where == path.relative_to(root).as_posix()
+    assert problem.startswith("damaged (")
 
 
-def test_an_image_without_a_record_is_found(store):
+def test_an_image_a_label_and_a_file_without_a_record_are_noted_and_no_faults(store):
+    root, records = store
+    image = image_path(root, records["grey.png"].ref.id)
+    shutil.copytree(image, root / "images" / "ff" / "x-ff00000000000000.ome.zarr")
+    shutil.copytree(image / "labels" / "ward", image / "labels" / "stray")
+    (image / "labels" / "ward" / "0" / "c" / "0" / "7").write_bytes(b"")
+    found = examine(root)
+    assert found.faults == []
+    here = image.relative_to(root).as_posix()
+    assert {(note.path, note.problem) for note in found.notes} == {
+        ("images/ff/x-ff00000000000000.ome.zarr", "not recorded"),
+        (f"{here}/labels/stray", "not recorded"),
+        (f"{here}/labels/ward/0/c/0/7", "not recorded"),
+    }
+
+
+def of_records(root):
+    return next(root.glob("runs/*/records/*.parquet"))
+
+
+def test_a_damaged_file_of_records_is_named_and_so_are_the_rows_it_leaves_behind(store):
+    root, records = store
+    path = of_records(root)
+    path.write_bytes(path.read_bytes()[:-9])
+    (name, problem), *others = faults(root)
+    assert name == path.relative_to(root).as_posix()
+    assert problem == "its bytes are not those recorded when its run was closed"
+    assert {problem for where, problem in others if where == "tables/index.parquet"} == {
+        f"{record.ref.id} (ward): a row without a commit record" for record in records.values()
+    }
+
+
+@pytest.mark.parametrize("change", [lambda t: t.slice(1), lambda t: pa.concat_tables([t, t.slice(0, 1)])])
+def test_a_row_less_or_too_many_in_the_commit_records_is_found(store, change):
     root, _ = store
-    stranger = root / "images" / "ff" / "x-ff00000000000000.ome.zarr"
-    stranger.mkdir(parents=True)
-    assert faults(root) == [(stranger.relative_to(root).as_posix(), "an image without a record")]
+    path = of_records(root)
+    edit(path, change)
+    assert (path.relative_to(root).as_posix(), "its bytes are not those recorded when its run was closed") in faults(
+        root
+    )
+
+
+def test_a_file_of_records_that_is_missing_or_too_many_is_found(store):
+    root, _ = store
+    path = of_records(root)
+    path.with_name("00009.parquet").write_bytes(path.read_bytes())
+    assert faults(root) == [(f"runs/{path.parts[-3]}/records/00009.parquet", "not recorded when its run was closed")]
+    path.with_name("00009.parquet").unlink()
+    path.unlink()
+    assert (f"runs/{path.parts[-3]}/records/{path.name}", "is missing") in faults(root)
+
+
+def test_a_file_of_another_image_in_place_of_one_is_found(store):
+    root, records = store
+    path = root / records["grey.png"].contour
+    path.write_bytes((root / records["photo.jpg"].contour).read_bytes())
+    assert [where for where, _ in faults(root)] == [records["grey.png"].contour]
+
+
+@pytest.mark.parametrize("name", ["index.html", "data-*.js"])
+def test_a_missing_part_of_the_gallery_is_found(store, name):
+    root, _ = store
+    path = next((root / "gallery").glob(name))
+    path.unlink()
+    assert faults(root) == [(path.relative_to(root).as_posix(), "is missing")]
+
+
+def test_a_changed_value_in_a_row_of_the_index_or_of_a_region_table_is_found(store):
+    root, _ = store
+
+    def set_first(column, value):
+        def change(table):
+            first, *others = table.to_pylist()
+            return pa.Table.from_pylist([{**first, column: value}, *others], schema=table.schema)
+
+        return change
+
+    edit(root / "tables" / "index.parquet", set_first("reason", "another"))
+    edit(next(root.glob("tables/regions/*.parquet")), set_first("area", 1))
+    index, regions = faults(root)
+    assert index[1].endswith("(ward): not as its commit record says")
+    assert regions[1].endswith("(ward): areas are not those of the labels")
+
+
+def test_every_flipped_bit_in_a_table_is_found(store):
+    root, _ = store
+    for path in (root / "tables" / "index.parquet", next(root.glob("tables/regions/*.parquet"))):
+        sound = path.read_bytes()
+        for position in range(0, 8 * len(sound), 8 * len(sound) // 40):
+            data = bytearray(sound)
+            data[position // 8] ^= 1 << position % 8
+            path.write_bytes(data)
+            assert faults(root), f"bit {position} of {path.name}"
+        path.write_bytes(sound)
 
 
 def test_a_label_that_its_image_does_not_list_is_found(store):

@@ -1,0 +1,112 @@
+"""Mend a store after `examine`: what of it must go before damaged results are computed again, and what comes after."""
+
+import json
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+
+from segmentation.errors import ParameterError, StoreError
+from segmentation.io.records import (
+    Subject,
+    close_runs,
+    mark_indexed,
+    open_runs,
+    replay_records,
+    withdraw,
+    write_tables,
+)
+from segmentation.io.runs import FORMAT, read_run, write_run
+from segmentation.io.storage import Storage
+from segmentation.io.store import Pixels, image_name
+from segmentation.io.verify import Findings
+from segmentation.params import Recipe, parse_recipe
+from segmentation.planning import Record, label_key
+
+
+@dataclass(frozen=True)
+class Making:
+    """How a stored result was made."""
+
+    recipe: Recipe
+    pixels: Pixels
+
+
+def making_of(storage: Storage, record: Record) -> Making | None:
+    """Find out how a result was made: from its run's description, or from what stands beside its labels.
+
+    Returns
+    -------
+    making : Making or None
+        None if neither is left, or neither gives the recorded key.
+    """
+    description: dict[str, object] = {}
+    with suppress(StoreError):
+        description = read_run(storage, record.run)
+    settings = description.get("settings")
+    found = str(settings.get("pixels", "")) if isinstance(settings, dict) else ""
+    pixels: Pixels = "full" if found == "full" else "none" if found == "none" else "preview"
+    candidates = [description.get("recipe"), _beside(storage, record)]
+    for candidate in candidates:
+        with suppress(ParameterError):
+            recipe = parse_recipe(candidate) if isinstance(candidate, dict) else None
+            for each in _with_numbers(recipe, record.label):
+                if label_key(record.digest, record.mask_digest, each) == record.key:
+                    return Making(each, pixels)
+    return None
+
+
+def _beside(storage: Storage, record: Record) -> object:
+    try:
+        attributes = json.loads(storage.read(f"{image_name(record.ref.id)}/labels/{record.label}/zarr.json"))
+        return attributes["attributes"]["regionflow"]["recipe"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _with_numbers(recipe: Recipe | None, label: str) -> list[Recipe]:
+    """List what a label of a run may have been made with: the recipe, or it with the number that its name ends in."""
+    if recipe is None:
+        return []
+    number = label.rpartition("-")[2]
+    return [recipe, *([recipe.with_regions(int(number))] if number.isdecimal() and int(number) else [])]
+
+
+def make_way(storage: Storage, findings: Findings, images: Collection[str]) -> None:
+    """Prepare for computing the images with these ids again, and give damaged descriptions of runs a readable end.
+
+    An image whose own files are damaged loses its root metadata, so that it is replaced whole.
+    """
+    for run in sorted(findings.bad_runs):
+        try:
+            read_run(storage, run)
+        except StoreError:
+            write_run(
+                storage, run, {"run": run, "format": FORMAT, "reason": "its description was damaged, and is lost"}
+            )
+    for identity in sorted(findings.damaged_images & set(images)):
+        storage.delete(f"{image_name(identity)}/zarr.json")
+
+
+def restore(storage: Storage, findings: Findings, run: str, lost: Collection[Subject]) -> dict[Subject, Record]:
+    """Make index and region tables anew from the commit records, without the files that cannot be trusted.
+
+    Results in `lost`, of which no record is left and which could not be computed again, are withdrawn. Safe to repeat
+    after a crash at any point: the faults are found again. `close` ends it.
+    """
+    withdraw(storage, run, "repair", lost)
+    for name in sorted(findings.bad_records):
+        storage.delete(name)
+    for marked in sorted({name.split("/")[1] for name in findings.bad_records} | findings.bad_runs):
+        if storage.exists(f"runs/{marked}/indexed"):
+            mark_indexed(storage, marked)
+    for name in sorted(findings.unreadable_tables):
+        storage.delete(name)
+    records = replay_records(storage)
+    write_tables(storage, records, open_runs(storage), all_shards=True)
+    return records
+
+
+def close(storage: Storage, run: str) -> None:
+    """Mark all runs as held by the index; the mark of the repairing run knows every table."""
+    close_runs(storage)
+    mark_indexed(storage, run, [name for name in storage.files("tables") if name.endswith(".parquet")])
