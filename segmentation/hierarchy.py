@@ -122,7 +122,7 @@ class RegionTree:
         -------
         contours : ndarray of float32, shape (M, N)
             At every pixel the height at which the last of its borders to the right and below disappears; 0 where it
-            has none. ``contours() > t`` are the borders of ``cut(threshold=t)``.
+            has none, infinite where none ever does. ``contours() > t`` are the borders of ``cut(threshold=t)``.
 
         Notes
         -----

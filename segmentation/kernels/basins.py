@@ -287,8 +287,14 @@ def contour_map(labels: Integers, merges: Integers, heights: Singles, n_base: in
 
 @compiled
 def _height_of_union(parents: Integers, heights: Singles, n_base: int, one: int, other: int) -> np.float32:
-    """Climb from two base regions to the merge that joins them: parents have the larger numbers."""
+    """Climb from two base regions to the merge that joins them: parents have the larger numbers.
+
+    Where none does, as between pieces of a mask, the border never disappears: its height is infinite.
+    """
     while one != other:
+        lower = min(one, other)
+        if parents[lower] == lower:
+            return np.float32(np.inf)
         if one < other:
             one = parents[one]
         else:
