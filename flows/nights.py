@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from flows.server import DEFAULT_PORT, Home
 from flows.settings import Settings
 from segmentation.errors import ParameterError
-from segmentation.params import Recipe, parse, parse_recipe
+from segmentation.params import Recipe, RegionCount, parse, parse_recipe
 
 DEFAULT_CRON = "0 2 * * *"
 
@@ -25,7 +25,7 @@ class Night:
     recipe: Recipe
     label: str
     mask: str
-    regions: list[int]
+    regions: list[RegionCount]
     settings: Settings
     cron: str
     timezone: str
@@ -50,7 +50,7 @@ class Options:
     source: str | None = None
     output: str | None = None
     recipe: dict[str, Any] | None = None
-    regions: list[int] | None = None
+    regions: list[RegionCount] | None = None
     label: str | None = None
     mask: str | None = None
     workers: int | None = None

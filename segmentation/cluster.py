@@ -36,7 +36,7 @@ class Method:
     graph: Callable[..., csr_array] | None
     #: From the working image, its mask and the graph, to a label for each node and scores of its own.
     cluster: Callable[..., tuple[NodeLabels, dict[str, float]]]
-    #: From the working image, its mask, the graph and the parameters to a tree for any number of regions, if it has one.
+    #: From the working image, its mask, the graph and the parameters to a tree for any number, if it has one.
     grow: Callable[..., MergeTree | RegionTree] | None
     #: With these parameters, the packages that it runs whose solvers would spread over all cores.
     threaded: Callable[[Any], tuple[str, ...]]
@@ -163,7 +163,7 @@ def cluster(
 
 
 def with_suggestion(params: MethodParams, working: Image, mask: Bools | None = None) -> MethodParams:
-    """Put the number of regions that the working image's region tree suggests in the place of Ward's or spectral's "auto".
+    """Put a number in the place of Ward's or spectral's "auto": that of the regions which `region_tree` suggests.
 
     Where one region is suggested, spectral gets no extra ones either.
 

@@ -239,12 +239,15 @@ def parse(model: type[Model], values: object) -> Model:
 
 def describe(error: ValidationError) -> list[str]:
     """Say each complaint of pydantic as "parameter: what is allowed, got value"."""
-    return [_complaint(dict(complaint)) for complaint in error.errors(include_url=False)]
+    return list(dict.fromkeys(_complaint(dict(complaint)) for complaint in error.errors(include_url=False)))
 
 
 def _complaint(complaint: dict[str, Any]) -> str:
     tags = tuple(METHODS)
-    name = ".".join(str(part) for part in complaint["loc"] if part not in tags) or "recipe"
+    where = [str(part) for part in complaint["loc"] if part not in tags]
+    if where[-1:] in (["literal['auto']"], ["constrained-int"]):  # each of the two kinds of `RegionCount` complains
+        return f"{'.'.join(where[:-1])}: auto or a whole number >= 1 is expected, got {complaint['input']!r}"
+    name = ".".join(where) or "recipe"
     message = complaint["msg"][:1].lower() + complaint["msg"][1:]
     if complaint["type"] == "extra_forbidden":
         return f"{name}: no such parameter{_suggestion(name, complaint['loc'])}"

@@ -204,7 +204,7 @@ _SOLVER_BYTES_PER_PIXEL = 1200
 _RADIUS_BYTES_PER_PIXEL = 80
 #: Eigenvectors, and the k-means distances to them, that spectral clustering holds per pixel and region.
 _SPECTRAL_BYTES_PER_PIXEL_AND_REGION = 70
-#: Regions that "auto" is taken for while nothing is known of the image; photographs have fewer at a fifth of their size.
+#: Regions that "auto" is taken for while nothing is known of the image; photographs on a coarse grid have fewer.
 _SUGGESTED_AT_MOST = 50
 #: Peak bytes per original pixel, beside a copy of the picture, while it is decoded, smoothed, refined and drawn.
 _PICTURE_BYTES_PER_PIXEL = 30

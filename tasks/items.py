@@ -22,8 +22,8 @@ from segmentation.errors import ImageError, ParameterError
 from segmentation.hierarchy import RegionTree
 from segmentation.io.images import decode, decode_mask, read_bytes
 from segmentation.io.records import commit_batch, shard_of, withdraw
-from segmentation.io.storage import Storage, open_storage
 from segmentation.io.slider import slider_script
+from segmentation.io.storage import Storage, open_storage
 from segmentation.io.store import Entry, Pixels, make_preview, replaced_by, write_entry
 from segmentation.io.trees import picture_of, read_tree
 from segmentation.params import Recipe
@@ -266,12 +266,11 @@ def _contours(item: Item, job: Job) -> Item:
     assert item.image is not None
     assert item.labels is not None
     picture, suffix = encode_picture(render_contours(item.image, item.labels))
-    item = replace(item, picture=picture, picture_suffix=suffix)
+    slider = b""
     if isinstance(item.tree, MeasuredTree):
         name = f"{item.work.ref.id}/{job.label_of(item.work)}"
-        script = slider_script(name, item.image, item.tree.tree, int(item.scores["n_regions"]))
-        return replace(item, slider=script)
-    return item
+        slider = slider_script(name, item.image, item.tree.tree, int(item.scores["n_regions"]))
+    return replace(item, picture=picture, picture_suffix=suffix, slider=slider)
 
 
 def _store(storage: Storage, item: Item, job: Job, batch: str) -> tuple[Record, pa.Table | None]:

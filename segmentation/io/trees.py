@@ -6,8 +6,12 @@ labels/<name>/tree/base     base regions at the image's resolution, 0 where mask
                    heights  how credible the border is that each merge removes
                    sums     sums of the image's channels in each base region
 ```
-The group's attributes hold the other numbers. OME-NGFF knows no trees, and its readers do not look for any.
+The group's attributes hold the other numbers, and the SHA-256 of all. OME-NGFF knows no trees, and its readers do not
+look for any.
 """
+
+import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +42,7 @@ def tree_files(tree: MeasuredTree) -> Files:
     ['base/c/0/0', 'base/zarr.json', 'sums/c/0/0', 'sums/zarr.json', 'zarr.json']
     """
     arrays = tree.as_arrays()
-    attributes = {"schema": _SCHEMA, **{name: float(arrays[name]) for name in _NUMBERS}}
+    attributes = {"schema": _SCHEMA, "sha256": _digest(arrays), **{name: float(arrays[name]) for name in _NUMBERS}}
     files = {"zarr.json": group_metadata({"regionflow": attributes})}
     for name, axes in _AXES.items():
         if arrays[name].size:
@@ -61,11 +65,13 @@ def read_tree(root: Location, identity: str, label: str) -> MeasuredTree:
         attributes = dict(group.attrs)["regionflow"]
         found = {array: np.asarray(group[array][...]) for array in group.array_keys()}  # type: ignore[index]
         numbers = {number: np.array(attributes[number]) for number in _NUMBERS}  # type: ignore[index, call-overload]
-        return MeasuredTree.from_arrays({**_NOTHING, **found, **numbers})
-    except StoreError:
-        raise
+        arrays = {**_NOTHING, **found, **numbers}
+        is_whole = _digest(arrays) == attributes["sha256"]  # type: ignore[index, call-overload]
     except Exception as error:  # zarr and its codecs promise no exception types
         raise StoreError(f"{storage.url}/{name}: holds no tree that can be read ({error})") from error
+    if not is_whole:
+        raise StoreError(f"{storage.url}/{name}: its tree is not the one recorded (a missing or altered chunk)")
+    return MeasuredTree.from_arrays(arrays)
 
 
 def picture_of(root: Location, identity: str, tree: MeasuredTree) -> Image:
@@ -83,6 +89,14 @@ def picture_of(root: Location, identity: str, tree: MeasuredTree) -> Image:
     if preview.shape[:2] == (1, 1):
         return _in_depth_of(preview, tree.mean_image())
     return preview[np.ix_(centres(shape[0], preview.shape[0]), centres(shape[1], preview.shape[1]))]
+
+
+def _digest(arrays: Mapping[str, NDArray[np.generic]]) -> str:
+    found = hashlib.sha256()
+    for name in (*_AXES, *_NUMBERS):
+        array = arrays[name]
+        found.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
+    return found.hexdigest()
 
 
 def _in_depth_of(preview: Image, means: Image) -> Image:
