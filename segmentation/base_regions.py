@@ -7,7 +7,7 @@ from segmentation.boundaries import CUES, PLANE_RANGES, BoundaryCues
 from segmentation.labels import relabel_sequential
 
 # Levels of the relief that is flooded: coarser steps make fewer, larger base regions.
-_N_LEVELS = 512
+_N_LEVELS = 256
 # Weight of the full resolution in the relief: it says where exactly a border runs, not whether there is one.
 _FINE = 0.3
 

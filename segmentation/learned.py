@@ -53,5 +53,5 @@ def untrained() -> "Forest":
     """Return a forest without trees: borders are then priced by a formula."""
     from segmentation.kernels.merging import Forest
 
-    features, numbers = np.zeros((0, 0), np.int16), np.zeros((0, 0), np.float32)
+    features, numbers = np.zeros((0, 0), np.uint16), np.zeros((0, 0), np.float32)
     return Forest(read_only(features), read_only(numbers), read_only(numbers), 0.0)

@@ -268,11 +268,13 @@ def _price(merging: Merging, forest: Forest, border: int) -> float:
 def _evaluate(forest: Forest, row: Floats) -> float:
     total = forest.bias
     features, thresholds, values, _ = forest
-    n_nodes = features.shape[1]
+    n_nodes = np.uint64(features.shape[1])
+    one, two = np.uint64(1), np.uint64(2)
     for tree in range(len(features)):
-        node = 0
+        # Unsigned numbers: indices that might be negative cost a test each.
+        asked, limits, node = features[tree], thresholds[tree], np.uint64(0)
         while node < n_nodes:
-            node = 2 * node + 1 + (row[features[tree, node]] > thresholds[tree, node])
+            node = two * node + one + np.uint64(row[asked[node]] > limits[node])
         total += values[tree, node - n_nodes]
     return float(total)
 
