@@ -8,19 +8,17 @@ on the coarser.
 
 import functools
 from dataclasses import dataclass
-from importlib import resources
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.arrays import Image, Integers, Ints, read_only
+from segmentation.learned import learned
 
 Singles = NDArray[np.float32]
 
 #: Values of L*, a*, b* that histograms range over; beyond them the last bins count.
 PLANE_RANGES = np.array([[0.0, 100.0], [-34.36, 32.84], [-34.36, 32.84]])
-N_TEXTONS = 16
 _TEXTON = 3
 _TABLE_SIZE = 4096
 
@@ -38,12 +36,13 @@ class Cue:
 CUES = (
     Cue(0, 8, 2.5, 2),
     Cue(0, 8, 2.5, 4),
+    Cue(0, 8, 5, 4),
     Cue(1, 8, 2.5, 4),
     Cue(2, 8, 2.5, 4),
     Cue(1, 8, 5, 4),
     Cue(2, 8, 5, 4),
-    Cue(_TEXTON, N_TEXTONS, 3.5, 4),
-    Cue(_TEXTON, N_TEXTONS, 5, 4),
+    Cue(_TEXTON, 16, 3.5, 4),
+    Cue(_TEXTON, 16, 5, 4),
 )
 
 
@@ -53,12 +52,12 @@ class BoundaryCues:
 
     Attributes
     ----------
-    planes : ndarray of float32, shape (1, m, n) or (3, m, n), m = ceil(M / 2), n = ceil(N / 2)
-        L*, and of a colour image a* and b*.
+    planes : ndarray of float32, shape (3, m, n), m = ceil(M / 2), n = ceil(N / 2)
+        L*, a* and b*.
     textons : ndarray of int32, shape (m, n)
-    maps : list of ndarray of float32, shape (m', n', 8)
-        For every cue that there is how much it speaks for a border, in [0, 1], on the grid of the cue.
-    cues : list of Cue
+    maps : dict of Cue to ndarray of float32, shape (m', n', 8)
+        How much each cue speaks for a border, in [0, 1], on the grid of the cue; a grey image has no cues of colour.
+    has_colors : bool
     strength : ndarray of float32, shape (m, n)
         All cues together, at the strongest orientation.
     steepness : ndarray of float32, shape (M, N)
@@ -67,33 +66,48 @@ class BoundaryCues:
 
     planes: Singles
     textons: Integers
-    maps: list[Singles]
-    cues: list[Cue]
+    maps: dict[Cue, Singles]
+    has_colors: bool
     strength: Singles
     steepness: Singles
 
 
 def boundary_cues(image: Image, white: float) -> BoundaryCues:
     """Compute the cues of an image, shape (M, N, 1) or (M, N, 3), with values from 0 to `white`."""
-    from segmentation.kernels.cues import add_enlarged, halve, lab_planes, steepness
+    from segmentation.kernels.cues import add_enlarged, halve, steepness, strongest
 
     image = read_only(image)
-    planes = halve(image, white)
-    if len(planes) == 3:
-        planes = lab_planes(planes, *_tables())
-    else:
-        planes = lab_planes(np.repeat(planes, 3, axis=0), *_tables())[:1]
+    planes = _half_planes(image, white)
     textons = texton_map(planes[0])
     coarse = halve(read_only(np.moveaxis(planes, 0, 2)), 1.0)
     grids = {2: (planes, textons), 4: (coarse, np.ascontiguousarray(textons[::2, ::2]))}
-    cues = [cue for cue in CUES if cue.plane == _TEXTON or cue.plane < len(planes)]
-    maps = [_contrasts(cue, *grids[cue.level]) for cue in cues]
+    has_colors = image.shape[2] == 3
+    maps = {cue: _contrasts(cue, *grids[cue.level]) for cue in CUES if has_colors or cue.plane in (0, _TEXTON)}
     totals = {level: np.zeros((*plane.shape, 8), np.float32) for level, (_, plane) in grids.items()}
-    for cue, map_ in zip(cues, maps, strict=True):
+    for cue, map_ in maps.items():
         totals[cue.level] += map_ / np.float32(len(CUES))
     total = totals[2]
     add_enlarged(total, totals[4], 1.0)
-    return BoundaryCues(planes, textons, maps, cues, _strongest(total), steepness(image, white))
+    return BoundaryCues(planes, textons, maps, has_colors, strongest(total), steepness(image, white))
+
+
+def _half_planes(image: Image, white: float) -> Singles:
+    """Average 2×2 pixels and convert them to L*, a*, b*, shape (3, m, n)."""
+    from segmentation.kernels.cues import halve, lab_planes
+
+    planes = halve(read_only(image), white)
+    if len(planes) == 3:
+        lab: Singles = lab_planes(planes, *_tables())
+    else:
+        lab = lab_planes(np.repeat(planes, 3, axis=0), *_tables())
+        lab[1:] = 0  # by the tables not to the last bit
+    return lab
+
+
+def lightness(image: Image, white: float) -> Singles:
+    """Return L* on the grid of half size, shape (m, n), of an image with values from 0 to `white`."""
+    plane: Singles = _half_planes(image, white)[0]
+    return plane
 
 
 def _contrasts(cue: Cue, planes: Singles, textons: Integers) -> Singles:
@@ -111,13 +125,6 @@ def _contrasts(cue: Cue, planes: Singles, textons: Integers) -> Singles:
     return disc_contrasts(
         np.pad(bins, around, mode="symmetric"), np.pad(parts, around, mode="symmetric"), cue.n_bins, offsets, wedges
     )
-
-
-def _strongest(total: Singles) -> Singles:
-    from scipy.ndimage import gaussian_filter
-
-    smoothed = gaussian_filter(total, 0.8, axes=(0, 1))
-    return np.ascontiguousarray(smoothed.max(axis=2))
 
 
 @functools.cache
@@ -175,11 +182,5 @@ def texton_map(lightness: Singles) -> Integers:
     """Return the texton of every pixel of a plane of L*."""
     from segmentation.kernels.cues import nearest_codes
 
-    return nearest_codes(filter_responses(lightness), read_only(model()["textons"]))
-
-
-@functools.cache
-def model() -> dict[str, NDArray[Any]]:
-    """Load what was learned, see benchmarks/train_hierarchy.py."""
-    with resources.files("segmentation").joinpath("hierarchy.npz").open("rb") as file, np.load(file) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    numbers: Integers = nearest_codes(filter_responses(lightness), learned().textons)
+    return numbers

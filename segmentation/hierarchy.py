@@ -3,25 +3,21 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.arrays import Bools, Floats, Image, Integers, Labels, read_only
-from segmentation.boundaries import N_TEXTONS, PLANE_RANGES, BoundaryCues, boundary_cues
+from segmentation.arrays import Bools, Image, Integers, Labels, read_only
+from segmentation.base_regions import basins, describe
+from segmentation.boundaries import boundary_cues
 from segmentation.errors import ImageError, ParameterError
-from segmentation.labels import relabel_sequential
+from segmentation.learned import learned
 from segmentation.params import Hierarchy
 from segmentation.prepare import check_image
 
-# Levels of the relief that is flooded: coarser steps make fewer, larger base regions.
-_N_LEVELS = 512
-# Weight of the full resolution in the relief: it says where exactly a border runs, not whether there is one.
-_FINE = 0.3
-_N_BINS = 16
-#: Height of the cut where an image gives no better advice, chosen on the training images of BSDS500.
-_USUAL_CUT = 0.5
+if TYPE_CHECKING:
+    from segmentation.kernels.merging import Merging
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,15 +200,18 @@ def region_tree(image: Image, params: Hierarchy | None = None, mask: Bools | Non
     >>> labels[0, :30].max(), labels[0, 30:].min(), labels.max()
     (np.uint16(1), np.uint16(2), np.uint16(2))
     """
+    from segmentation.kernels.merging import merge_regions, start_merging
+
     params = params or Hierarchy()
     image, mask = check_image(image, mask)
     pixels, white = _intensities(image, mask)
     inside = np.ones(image.shape[:2], dtype=bool) if mask is None else mask
     cues = boundary_cues(pixels, white)
-    base = _basins(cues, inside)
-    children, heights = _merge(cues, base, int(np.count_nonzero(inside)), params.smallest_region)
-    merges, heights = _in_order(children, heights, int(base.max()))
-    return RegionTree(base, merges, heights.astype(np.float32), _USUAL_CUT)
+    base = basins(cues, inside)
+    forest = learned().forest
+    merging = start_merging(*describe(cues, base, params.smallest_region), forest)
+    merge_regions(merging, forest, 1)
+    return finish(merging, base, learned().usual_cut)
 
 
 def _intensities(image: Image, mask: Bools | None) -> tuple[Image, float]:
@@ -237,48 +236,14 @@ def _intensities(image: Image, mask: Bools | None) -> tuple[Image, float]:
     return image, highest or 1.0
 
 
-def _basins(cues: BoundaryCues, mask: Bools) -> Labels:
-    """Divide the mask into the basins of boundary strength (a watershed)."""
-    from segmentation.kernels.basins import minima, relief
-    from segmentation.kernels.watershed import OPEN, OUTSIDE, find_places, flood
-
-    heights = relief(cues.strength, mask.shape, cues.steepness, _FINE, _N_LEVELS)
-    labels = minima(heights, read_only(mask))
-    flat = labels.reshape(-1)
-    state = np.zeros(-(-flat.size // 8) * 8, np.uint8)
-    state[: flat.size] = np.where(mask.reshape(-1) & (flat == 0), OPEN, OUTSIDE)
-    pixels = find_places(state, flat, mask.shape[1])
-    flood(flat, state, pixels, heights.reshape(-1)[pixels].astype(np.float64), mask.shape[1])
-    return relabel_sequential(labels)
-
-
-def _merge(cues: BoundaryCues, base: Labels, n_pixels: int, min_size: int) -> tuple[Integers, Floats]:
-    from segmentation.kernels import basins
-    from segmentation.kernels.merging import Layout, merge_regions
-
-    labels = read_only(base.astype(np.int32))
-    sides = basins.border_sides(labels)
-    keys = sides[:, 3].astype(np.int64) * 2**32 + sides[:, 4]
-    pairs, borders = np.unique(keys, return_inverse=True)
-    ends = np.stack([pairs // 2**32, pairs % 2**32], axis=1) - 1
-    angles = basins.border_directions(sides, borders, len(ends))
-    sums = np.zeros((len(ends), 2))
-    for cue, map_ in zip(cues.cues, cues.maps, strict=True):
-        basins.sum_along(sides, borders, angles, map_, cue.level, sums)
-    border_sums = np.concatenate([np.bincount(borders, minlength=len(ends))[:, None].astype(float), sums / 8], axis=1)
-    n_planes = len(cues.planes)
-    region_sums = basins.region_sums(labels, cues.planes, PLANE_RANGES[:n_planes], _N_BINS, cues.textons, N_TEXTONS)
-    return merge_regions(
-        ends, border_sums, region_sums, Layout(n_planes, _N_BINS, N_TEXTONS, float(n_pixels)), min_size
-    )
-
-
-def _in_order(children: Integers, heights: Floats, n_base: int) -> tuple[Integers, Floats]:
+def finish(merging: "Merging", base: Labels, suggested: float) -> RegionTree:
     """Sort merges by height, children before their parents, and renumber the nodes that they make."""
+    n_merges, n_base = int(merging.done[0]), int(base.max())
+    heights = merging.heights[:n_merges].astype(np.float32)
     order = np.argsort(heights, kind="stable")
-    number = np.arange(n_base + len(children), dtype=np.int32)
-    number[n_base + order] = np.arange(n_base, n_base + len(children), dtype=np.int32)
-    return np.sort(number[children[order]], axis=1), heights[order]
+    number = np.arange(n_base + n_merges, dtype=np.int32)
+    number[n_base + order] = np.arange(n_base, n_base + n_merges, dtype=np.int32)
+    return RegionTree(base, np.sort(number[merging.children[order]], axis=1), heights[order], suggested)
 
 
 def _check_threshold(threshold: float) -> None:

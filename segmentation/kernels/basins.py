@@ -6,6 +6,18 @@ from numpy.typing import NDArray
 from segmentation.arrays import Bools, Floats, Integers, Ints
 from segmentation.kernels.compiled import compiled
 from segmentation.kernels.cues import N_ORIENTATIONS
+from segmentation.kernels.merging import (
+    HISTOGRAMS,
+    MEANS,
+    N_BINS,
+    N_PLANES,
+    N_REGION_SUMS,
+    PERIMETER,
+    SIZE,
+    SQUARES,
+    STRENGTH,
+    TEXTONS,
+)
 
 Singles = NDArray[np.float32]
 
@@ -65,7 +77,7 @@ def minima(heights: Integers, mask: Bools) -> Integers:
     count = 0
     for row in range(n_rows):
         for column in range(n_columns):
-            if seen[row, column] or not mask[row, column]:
+            if seen[row, column] or not mask[row, column] or _has_lower(heights, mask, row, column):
                 continue
             # The stack is not emptied: in the end it lists the plateau.
             height, is_lowest = heights[row, column], True
@@ -90,6 +102,67 @@ def minima(heights: Integers, mask: Bools) -> Integers:
                 for place in range(end):
                     labels[stack[place] // n_columns, stack[place] % n_columns] = count
     return labels
+
+
+@compiled
+def _has_lower(heights: Integers, mask: Bools, row: int, column: int) -> bool:
+    height = heights[row, column]
+    return bool(
+        (column > 0 and heights[row, column - 1] < height and mask[row, column - 1])
+        or (row > 0 and heights[row - 1, column] < height and mask[row - 1, column])
+        or (column + 1 < heights.shape[1] and heights[row, column + 1] < height and mask[row, column + 1])
+        or (row + 1 < heights.shape[0] and heights[row + 1, column] < height and mask[row + 1, column])
+    )
+
+
+@compiled
+def flood_basins(heights: Integers, mask: Bools, labels: Integers) -> None:
+    """Grow the minima of a relief until they meet: always the lowest pixel first, of equal ones that reached first.
+
+    Parameters
+    ----------
+    heights : ndarray of int32, shape (M, N)
+        At least 0.
+    mask : ndarray of bool, shape (M, N)
+    labels : ndarray of int32, shape (M, N)
+        From `minima`; is filled.
+
+    Notes
+    -----
+    O(MN) time. From any pixel a way leads down to a minimum, so no pixel is ever reached that is lower than the
+    flood: one list of pixels for every height, served from the lowest up, is all of Meyer's hierarchical queue.
+    """
+    n_rows, n_columns = labels.shape
+    flat, relief_, inside = labels.reshape(-1), heights.reshape(-1), mask.reshape(-1)
+    first, last = np.full(heights.max() + 1, -1), np.full(heights.max() + 1, -1)
+    after = np.full(heights.size, -1, np.int32)
+    for pixel in range(len(flat)):
+        if flat[pixel] > 0:
+            _queue(first, last, after, relief_[pixel], pixel)
+    for height in range(len(first)):
+        pixel = first[height]
+        while pixel >= 0:
+            row, column = pixel // n_columns, pixel % n_columns
+            for step, is_there in (
+                (-n_columns, row > 0),
+                (-1, column > 0),
+                (1, column < n_columns - 1),
+                (n_columns, row < n_rows - 1),
+            ):
+                other = pixel + step
+                if is_there and flat[other] == 0 and inside[other]:
+                    flat[other] = flat[pixel]
+                    _queue(first, last, after, relief_[other], other)
+            pixel = after[pixel]
+
+
+@compiled
+def _queue(first: Integers, last: Integers, after: Integers, height: int, pixel: int) -> None:
+    if last[height] < 0:
+        first[height] = pixel
+    else:
+        after[last[height]] = pixel
+    last[height] = pixel
 
 
 @compiled
@@ -160,8 +233,10 @@ def border_directions(sides: Integers, borders: Ints, n_borders: int) -> Floats:
 
 
 @compiled
-def sum_along(sides: Integers, borders: Ints, angles: Floats, maps: Singles, level: int, sums: Floats) -> None:
-    """Add up along every border what oriented maps say in its direction, and at most in any.
+def sum_along(
+    sides: Integers, borders: Ints, angles: Floats, maps: Singles, level: int, totals: Floats, sums: Floats
+) -> None:
+    """Add up along every border what oriented maps say in its direction.
 
     Parameters
     ----------
@@ -172,77 +247,102 @@ def sum_along(sides: Integers, borders: Ints, angles: Floats, maps: Singles, lev
         Direction of every border.
     maps : ndarray of float32, shape (m, n, 8)
         Of a grid whose pixels are `level` pixels of the image wide.
+    totals : ndarray of float64, shape (S,)
+        What is said is added here for every side,
+    sums : ndarray of float64, shape (number of borders,)
+        and here for every border.
+    """
+    for index in range(len(sides)):
+        border = borders[index]
+        above, below, left, right, y, x = _corners(sides[index], level, maps.shape[0], maps.shape[1])
+        turn = angles[border]
+        one = int(turn) % N_ORIENTATIONS
+        other, part = (one + 1) % N_ORIENTATIONS, turn - int(turn)
+        upper = (1 - x) * ((1 - part) * maps[above, left, one] + part * maps[above, left, other])
+        upper += x * ((1 - part) * maps[above, right, one] + part * maps[above, right, other])
+        lower = (1 - x) * ((1 - part) * maps[below, left, one] + part * maps[below, left, other])
+        lower += x * ((1 - part) * maps[below, right, one] + part * maps[below, right, other])
+        value = (1 - y) * upper + y * lower
+        totals[index] += value
+        sums[border] += value
+
+
+@compiled
+def _corners(side: Integers, level: int, n_rows: int, n_columns: int) -> tuple[int, int, int, int, float, float]:
+    """Return the rows and columns of a coarser grid that a side's middle lies between, and how far behind the first."""
+    y = (side[0] + 0.5 * side[2] + 0.5) / level - 0.5
+    x = (side[1] + 0.5 * (1 - side[2]) + 0.5) / level - 0.5
+    y, x = min(max(y, 0.0), n_rows - 1.0), min(max(x, 0.0), n_columns - 1.0)
+    above, left = int(y), int(x)
+    return above, min(above + 1, n_rows - 1), left, min(left + 1, n_columns - 1), y - above, x - left
+
+
+@compiled
+def sum_strengths(sides: Integers, borders: Ints, strength: Singles, steepness: Singles, sums: Floats) -> None:
+    """Add up along every border how strong it is at any orientation, and how steep the image.
+
+    Parameters
+    ----------
+    sides : ndarray of int32, shape (S, 5)
+    borders : ndarray of int64, shape (S,)
+    strength : ndarray of float32, shape (ceil(M / 2), ceil(N / 2))
+    steepness : ndarray of float32, shape (M, N)
     sums : ndarray of float64, shape (number of borders, 2)
         Is added to.
     """
     for index in range(len(sides)):
-        border, down = borders[index], sides[index, 2]
-        y = (sides[index, 0] + 0.5 * down + 0.5) / level - 0.5
-        x = (sides[index, 1] + 0.5 * (1 - down) + 0.5) / level - 0.5
-        y, x = min(max(y, 0.0), maps.shape[0] - 1.0), min(max(x, 0.0), maps.shape[1] - 1.0)
-        above, left = int(y), int(x)
-        below, right = min(above + 1, maps.shape[0] - 1), min(left + 1, maps.shape[1] - 1)
-        y, x = y - above, x - left
-        turn = angles[border]
-        one = int(turn) % N_ORIENTATIONS
-        other, part = (one + 1) % N_ORIENTATIONS, turn - int(turn)
-        highest = 0.0
-        along = 0.0
-        for line in range(N_ORIENTATIONS):
-            value = (1 - y) * ((1 - x) * maps[above, left, line] + x * maps[above, right, line]) + y * (
-                (1 - x) * maps[below, left, line] + x * maps[below, right, line]
-            )
-            highest = max(highest, value)
-            if line == one:
-                along += (1 - part) * value
-            if line == other:
-                along += part * value
-        sums[border, 0] += along
-        sums[border, 1] += highest
+        above, below, left, right, y, x = _corners(sides[index], 2, strength.shape[0], strength.shape[1])
+        upper = (1 - x) * strength[above, left] + x * strength[above, right]
+        lower = (1 - x) * strength[below, left] + x * strength[below, right]
+        sums[borders[index], 0] += (1 - y) * upper + y * lower
+        row, column, down = sides[index, 0], sides[index, 1], sides[index, 2]
+        both = steepness[row, column] + steepness[row + down, column + 1 - down]
+        sums[borders[index], 1] += 0.5 * both
 
 
 @compiled
-def region_sums(
-    labels: Integers, values: Singles, ranges: Floats, n_bins: int, codes: Integers, n_codes: int
-) -> Floats:
-    """Add up histograms of every region.
+def region_sums(labels: Integers, planes: Singles, ranges: Floats, codes: Integers, strength: Singles) -> Floats:
+    """Add up what is known of the pixels of every region, in the layout of `segmentation.kernels.merging`.
 
     Parameters
     ----------
     labels : ndarray of int32, shape (M, N)
         Regions from 1; 0 belongs to none.
-    values : ndarray of float32, shape (C, ceil(M / 2), ceil(N / 2))
+    planes : ndarray of float32, shape (3, ceil(M / 2), ceil(N / 2))
         Planes of half size.
-    ranges : ndarray of float64, shape (C, 2)
-        Lowest and highest value of each plane's histogram.
-    n_bins : int
-        Bins of each plane; a value counts in the two bins whose centres it lies between.
+    ranges : ndarray of float64, shape (3, 2)
+        Lowest and highest value of each plane's histogram; a value counts in the two bins whose centres it is between.
     codes : ndarray of int32, shape of a plane
-        Textons, below `n_codes`.
+        Textons.
+    strength : ndarray of float32, shape of a plane
 
     Returns
     -------
-    sums : ndarray of float64, shape (number of regions, 1 + C*(n_bins + 2) + n_codes)
-        Pixels; the histograms of the planes, and of textons; then the planes' sums and those of their squares.
+    sums : ndarray of float64, shape (number of regions, N_REGION_SUMS)
     """
-    n_planes = len(values)
-    first_mean = 1 + n_planes * n_bins + n_codes
-    sums = np.zeros((labels.max() + 1, first_mean + 2 * n_planes))
-    for row in range(labels.shape[0]):
-        for column in range(labels.shape[1]):
+    n_rows, n_columns = labels.shape
+    sums = np.zeros((labels.max() + 1, N_REGION_SUMS))
+    for row in range(n_rows):
+        for column in range(n_columns):
             total = sums[labels[row, column]]
-            total[0] += 1
-            for plane in range(n_planes):
-                value = values[plane, row // 2, column // 2]
-                low, high = ranges[plane]
-                place = min(max((value - low) / (high - low), 0.0), 1.0) * (n_bins - 1)
-                before = min(int(place), n_bins - 2)
-                start = 1 + plane * n_bins + before
+            total[SIZE] += 1
+            for plane in range(N_PLANES):
+                value = planes[plane, row // 2, column // 2]
+                place = min(max((value - ranges[plane, 0]) / (ranges[plane, 1] - ranges[plane, 0]), 0.0), 1.0)
+                place *= N_BINS - 1
+                before = min(int(place), N_BINS - 2)
+                start = HISTOGRAMS + plane * N_BINS + before
                 total[start] += 1 - (place - before)
                 total[start + 1] += place - before
-                total[first_mean + plane] += value
-                total[first_mean + n_planes + plane] += value * value
-            total[1 + n_planes * n_bins + codes[row // 2, column // 2]] += 1
+                total[MEANS + plane] += value
+                total[SQUARES + plane] += value * value
+            total[TEXTONS + codes[row // 2, column // 2]] += 1
+            total[STRENGTH] += strength[row // 2, column // 2]
+            for step in range(2):
+                for other_row, other_column in ((row - 1 + 2 * step, column), (row, column - 1 + 2 * step)):
+                    is_there = 0 <= other_row < n_rows and 0 <= other_column < n_columns
+                    if not is_there or labels[other_row, other_column] != labels[row, column]:
+                        total[PERIMETER] += 1
     return sums[1:].copy()
 
 

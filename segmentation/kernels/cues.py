@@ -16,6 +16,7 @@ Singles = NDArray[np.float32]
 #: Orientations of the line that halves a disc; line o has the angle o·π/8 from the columns' axis to the rows'.
 N_ORIENTATIONS = 8
 _HALF, _ALL = N_ORIENTATIONS, 2 * N_ORIENTATIONS
+_ABREAST = 8
 
 
 @compiled
@@ -150,39 +151,69 @@ def disc_contrasts(bins: Integers, parts: Singles, n_bins: int, offsets: Integer
     radius = -offsets[:, 0].min()
     n_rows, n_columns = bins.shape[0] - 2 * radius, bins.shape[1] - 2 * radius
     contrasts = np.empty((n_rows, n_columns, _HALF), np.float32)
-    histograms = np.empty((_ALL, n_bins + 1), np.float32)
-    differences, totals = np.empty(n_bins, np.float32), np.empty(n_bins, np.float32)
-    share = np.float32(1 / len(wedges))
+    # Pixels side by side are one vector to the processor.
+    histograms = np.empty((_ALL, n_bins + 1, _ABREAST), np.float32)
+    differences, shares = np.empty((n_bins, _ABREAST), np.float32), np.empty((n_bins, _ABREAST), np.float32)
+    totals = np.empty(_ABREAST, np.float32)
     for row in range(n_rows):
-        for column in range(n_columns):
+        for start in range(0, n_columns, _ABREAST):
+            count = min(_ABREAST, n_columns - start)
             histograms[:] = 0
             for pixel in range(len(wedges)):
-                r, c = row + radius + offsets[pixel, 0], column + radius + offsets[pixel, 1]
-                place, part = bins[r, c], parts[r, c]
-                histograms[wedges[pixel], place] += np.float32(1) - part
-                histograms[wedges[pixel], place + 1] += part
-            _halve_disc(histograms, differences, totals)
+                r, c = row + radius + offsets[pixel, 0], start + radius + offsets[pixel, 1]
+                histogram = histograms[wedges[pixel]]
+                for abreast in range(count):
+                    place, part = bins[r, c + abreast], parts[r, c + abreast]
+                    histogram[place, abreast] += np.float32(1) - part
+                    histogram[place + 1, abreast] += part
+            _halve_discs(histograms, differences, shares)
             for line in range(_HALF):
-                total = np.float32(0)
+                totals[:] = 0
                 for place in range(n_bins):
-                    total += differences[place] * differences[place] * totals[place]
-                    change = histograms[line + _HALF, place] - histograms[line, place]
-                    differences[place] += change + change
-                contrasts[row, column, line] = np.sqrt(total * share)
+                    behind, ahead = histograms[line + _HALF, place], histograms[line, place]
+                    difference, share = differences[place], shares[place]
+                    for abreast in range(_ABREAST):
+                        totals[abreast] += difference[abreast] * difference[abreast] * share[abreast]
+                        difference[abreast] += np.float32(2) * (behind[abreast] - ahead[abreast])
+                for abreast in range(count):
+                    contrasts[row, start + abreast, line] = np.sqrt(totals[abreast] / np.float32(len(wedges)))
     return contrasts
 
 
 @compiled
-def _halve_disc(histograms: Singles, differences: Singles, totals: Singles) -> None:
+def _halve_discs(histograms: Singles, differences: Singles, shares: Singles) -> None:
     """Take the difference of the first line's sides, and one over their sum (0 for an empty bin)."""
-    for place in range(len(totals)):
-        one, other = np.float32(0), np.float32(0)
+    for place in range(len(shares)):
+        difference, share = differences[place], shares[place]
+        difference[:], share[:] = 0, 0
         for wedge in range(_HALF):
-            one += histograms[wedge, place]
-            other += histograms[wedge + _HALF, place]
-        differences[place] = one - other
-        # A bin that holds rounding errors only counts as empty.
-        totals[place] = np.float32(1) / (one + other) if one + other > np.float32(1e-4) else np.float32(0)
+            one, other = histograms[wedge, place], histograms[wedge + _HALF, place]
+            for abreast in range(_ABREAST):
+                difference[abreast] += one[abreast] - other[abreast]
+                share[abreast] += one[abreast] + other[abreast]
+        for abreast in range(_ABREAST):
+            # A bin that holds rounding errors only counts as empty.
+            total = share[abreast]
+            share[abreast] = np.float32(1) / total if total > np.float32(1e-4) else np.float32(0)
+
+
+@compiled
+def strongest(maps: Singles) -> Singles:
+    """Smooth oriented maps, shape (M, N, 8), by binomials over 3×3 pixels; return the strongest of each pixel."""
+    n_rows, n_columns, n_maps = maps.shape
+    result = np.empty((n_rows, n_columns), np.float32)
+    sums, lines = np.empty(n_maps, np.float32), np.empty((n_columns, n_maps), np.float32)
+    for row in range(n_rows):
+        above, here, below = maps[max(row - 1, 0)], maps[row], maps[min(row + 1, n_rows - 1)]
+        for column in range(n_columns):
+            for index in range(n_maps):
+                lines[column, index] = above[column, index] + 2 * here[column, index] + below[column, index]
+        for column in range(n_columns):
+            left, right = lines[max(column - 1, 0)], lines[min(column + 1, n_columns - 1)]
+            for index in range(n_maps):
+                sums[index] = left[index] + 2 * lines[column, index] + right[index]
+            result[row, column] = sums.max() / 16
+    return result
 
 
 @compiled
