@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import (
+    bsds500,
     chain,
     eigenvectors,
     growth,
+    hierarchy,
     kmeans,
     labels,
     memory,
@@ -27,6 +29,8 @@ BENCHMARKS = {
     "eigenvectors": eigenvectors,
     "ward": ward,
     "kmeans": kmeans,
+    "hierarchy": hierarchy,
+    "bsds500": bsds500,
     "chain": chain,
     "growth": growth,
     "pictures": pictures,

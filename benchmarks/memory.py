@@ -39,6 +39,7 @@ def run(*, quick: bool = False) -> list[Row]:
         {"method": "spectral", "eigen_solver": "arpack"},
         {"method": "ward"},
         {"method": "kmeans"},
+        {"method": "hierarchy"},
     )
     cases = [(160, 1.0)] if quick else [(512, 1.0), (2000, 0.2), (1000, 0.5)]
     rows = []

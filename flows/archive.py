@@ -22,7 +22,7 @@ from segmentation.io.storage import Storage, open_storage
 from segmentation.io.store import versions
 from segmentation.io.verify import Findings, examine
 from segmentation.kernels import are_compiled
-from segmentation.params import Recipe
+from segmentation.params import Recipe, RegionCount
 from segmentation.planning import (
     PLAN_STEP,
     Batch,
@@ -47,11 +47,21 @@ def segment_images(
     recipe: Recipe,
     label: str,
     settings: Settings,
-    regions: Sequence[int] = (),
+    regions: Sequence[RegionCount] = (),
 ) -> RunReport:
-    """Segment what of `refs` has no current record in the store `output`.
+    """Segment what of `refs` has no current record in the store `output`; see `run_works`.
 
     With several numbers of `regions` every image gets a label map for each, under LABEL-NUMBER.
+    """
+    numbers: Sequence[RegionCount] = tuple(dict.fromkeys(regions)) or (0,)
+    works = [Work(ref, regions=number) for ref in refs for number in numbers]
+    return run_works(works, source, output, recipe, label or recipe.method.method, settings)
+
+
+def run_works(
+    asked: Sequence[Work], source: str, output: str, recipe: Recipe, label: str, settings: Settings
+) -> RunReport:
+    """Compute what of `asked` has no current record in the store `output`, and publish it.
 
     Raises
     ------
@@ -66,10 +76,8 @@ def segment_images(
     check_certificates(settings)
     storage = open_storage(output)
     storage.check()
-    label = label or recipe.method.method
-    numbers = tuple(dict.fromkeys(regions)) or (0,)
-    labels = [label_for(label, number) for number in numbers]
-    report = RunReport(source=source, output=output, labels=labels, listed=len(refs) * len(numbers))
+    labels = [label_for(label, number) for number in dict.fromkeys(work.regions for work in asked)]
+    report = RunReport(source=source, output=output, labels=labels, listed=len(asked))
     tag_flow_run(labels, source, recipe)
     watcher = observer()
     with storage.lock() as token:
@@ -84,10 +92,9 @@ def segment_images(
             max_pixels=settings.max_pixels,
             lock=token,
         )
-        asked = [Work(ref, regions=number) for ref in refs for number in numbers]
         works = _plan(asked, findings, job, report, settings)
         subjects = {(work.ref.id, job.label_of(work)) for work in asked}
-        repairs = plan_repairs(storage, findings, refs, subjects, job)
+        repairs = plan_repairs(storage, findings, dict.fromkeys(work.ref for work in asked), subjects, job)
         watcher.planned(report.planned, len(works) + repairs.count(), report.unit)
         report.hopeless = repairs.described()
         records = findings.records
@@ -224,7 +231,7 @@ def _commit_lost(lost: Lost, job: Job) -> list[Record]:
 
 def _with_header(work: Work, max_pixels: int) -> Work:
     """Read the header; if that fails, the loading step finds the same fault and says why."""
-    if work.ref.problem:
+    if work.ref.problem or work.header is not None:
         return work
     try:
         return replace(work, header=image_header(work.ref, max_pixels=max_pixels))

@@ -12,7 +12,7 @@ from segmentation.errors import ParameterError, SegmentationError
 
 if TYPE_CHECKING:
     from segmentation.io.storage import Storage
-    from segmentation.params import Recipe
+    from segmentation.params import Recipe, RegionCount
 
 #: An option that may be given several times.
 Patterns = Annotated[tuple[str, ...], Parameter(negative="")]
@@ -70,7 +70,7 @@ def run(
     output: str,
     /,
     *,
-    method: Literal["spectral", "ward", "kmeans"] | None = None,
+    method: Literal["spectral", "ward", "kmeans", "hierarchy"] | None = None,
     regions: str = "",
     scale: float | None = None,
     sigma: float | None = None,
@@ -107,13 +107,14 @@ def run(
     output
         The store: a folder, made if absent, or s3://bucket/prefix. It may hold several methods side by side.
     method
-        How pixels become regions: spectral (normalized cuts, the default), ward or kmeans.
+        How pixels become regions: spectral (normalized cuts, the default), ward, kmeans, or hierarchy (finds how many).
     regions
-        Number of regions (spectral, ward) or colours (kmeans); several, as 8,16,32, give several label maps.
+        Number of regions, or colours (kmeans); auto (not kmeans): as many as the image suggests; several, as 8,16,32,
+        give several label maps.
     scale
-        Size of the grid that is clustered, in (0, 1]; default 0.2.
+        Size of the grid that is clustered, in (0, 1]; default 0.2, for hierarchy 1.
     sigma
-        Gaussian smoothing before that, in pixels; default 2.
+        Gaussian smoothing before that, in pixels; default 2, for hierarchy 0.
     seed
         Seed of everything random; default 42.
     min_region_size
@@ -195,6 +196,64 @@ def run(
     }
     with interruptible():
         return run_observed(keywords, quiet=quiet, as_json=json)
+
+
+@app.command
+def recut(
+    output: str,
+    /,
+    *,
+    regions: str = "",
+    threshold: float | None = None,
+    label: str = "",
+    workers: int = 0,
+    memory: str = "",
+    scheduler: str = "",
+    json: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Cut the trees that `run --method hierarchy` left in OUTPUT elsewhere: new label maps, without the images.
+
+    Parameters
+    ----------
+    output
+        The store: a folder, or s3://bucket/prefix.
+    regions
+        Number of regions, or auto; several, as 8,16,32, give several label maps, NAME-8, NAME-16 and NAME-32.
+    threshold
+        How credible a border must be to stay, in [0, 1], instead of a number; the label map is NAME-t0_3 for 0.3.
+    label
+        NAME of the label maps whose trees are cut; hierarchy by default.
+    workers
+        Worker processes; one per core by default, if memory allows.
+    memory
+        What one worker may take, such as 2GB; its part of three quarters of the machine's by default.
+    scheduler
+        Address of a running Dask scheduler (tcp://… or tls://…), instead of workers here.
+    json
+        Print the report as JSON.
+    quiet
+        Print nothing but errors.
+    """
+    from flows.console import run_observed
+    from flows.recipes import parse_regions
+    from flows.settings import Settings, configure_prefect
+    from segmentation.params import Hierarchy, parse
+
+    settings = parse(Settings, {"workers": workers, "memory": memory, "scheduler": scheduler})
+    parse(Hierarchy, {"threshold": threshold})
+    if bool(regions) == (threshold is not None):
+        raise ParameterError("give either --regions or --threshold: how many regions, or how credible their borders")
+    keywords = {
+        "output": _store(output).url,
+        "regions": parse_regions(regions) if regions else [],
+        "threshold": threshold,
+        "label": _checked_label(label),
+        "settings": settings,
+    }
+    configure_prefect()
+    with interruptible():
+        return run_observed(keywords, quiet=quiet, as_json=json, flow="recut_archive")
 
 
 @app.command
@@ -330,7 +389,7 @@ def serve(
     output: str = "",
     cron: str | None = None,
     timezone: str | None = None,
-    method: Literal["spectral", "ward", "kmeans"] | None = None,
+    method: Literal["spectral", "ward", "kmeans", "hierarchy"] | None = None,
     regions: str = "",
     config: Path | None = None,
     include: Patterns = (),
@@ -359,9 +418,10 @@ def serve(
     timezone
         The time zone of that, such as Europe/Berlin; this machine's at first.
     method
-        How pixels become regions: spectral, ward or kmeans.
+        How pixels become regions: spectral, ward, kmeans or hierarchy.
     regions
-        Number of regions (spectral, ward) or colours (kmeans); several, as 8,16,32, give several label maps.
+        Number of regions, or colours (kmeans); auto (not kmeans): as many as the image suggests; several, as 8,16,32,
+        give several label maps.
     config
         A YAML file with the recipe.
     include, exclude
@@ -415,7 +475,7 @@ def serve(
     return OK
 
 
-def _recipe_and_regions(regions: str, **given: Any) -> tuple["Recipe", list[int]]:
+def _recipe_and_regions(regions: str, **given: Any) -> tuple["Recipe", list["RegionCount"]]:
     """Make the recipe; list the numbers of regions if there are several."""
     from flows.recipes import parse_regions, recipe_from
 

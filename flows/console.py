@@ -1,5 +1,6 @@
 """What a person sees in the terminal: progress while it runs, a summary when it is done."""
 
+import importlib
 import json
 import logging
 import sys
@@ -69,19 +70,18 @@ class ProgressBar:
         self.progress.update(self.task, rate=f"{speed:.1f} {self.unit}s/s{refused}, {_duration(left)} left")
 
 
-def run_observed(keywords: Mapping[str, Any], *, quiet: bool, as_json: bool) -> int:
-    """Run the archive flow with a progress bar and print its summary; return the exit code."""
+def run_observed(keywords: Mapping[str, Any], *, quiet: bool, as_json: bool, flow: str = "segment_archive") -> int:
+    """Run a flow over an archive with a progress bar and print its summary; return the exit code."""
     console = Console(stderr=True, quiet=quiet or as_json)
     with prefect_api(console), _watched(console):
         from prefect import tags
 
-        from flows.segment_archive import segment_archive
-
+        run = getattr(importlib.import_module(f"flows.{flow}"), flow)
         # Dask logs what it also raises, Prefect's workers that the server went first; a person reads the error, once.
         for name in ("distributed.client", "EventsWorker", "APILogWorker"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         with tags("regionflow"):  # the automation of `serve` watches runs with this tag only
-            report: RunReport = segment_archive(**keywords)
+            report: RunReport = run(**keywords)
     if as_json:
         print_json(report.as_dict())
     elif not quiet:

@@ -9,6 +9,7 @@ from pydantic import Field
 from segmentation.errors import ParameterError
 from segmentation.io.places import is_url
 from segmentation.io.sources import Selection
+from segmentation.params import Finite, RegionCount
 
 
 def _shown(description: str, **rules: Any) -> Any:
@@ -32,10 +33,11 @@ LabelName = Annotated[
     str, _shown("Name of the label maps; the method's name if empty.", pattern="^([A-Za-z0-9][A-Za-z0-9_-]{0,63})?$")
 ]
 Regions = Annotated[
-    tuple[Annotated[int, Field(ge=1)], ...],
-    _shown("Several numbers of regions, each for label maps of its own; the recipe's alone if empty."),
+    tuple[RegionCount, ...],
+    _shown("Several numbers of regions, or auto, each for label maps of its own; the recipe's alone if empty."),
 ]
 Which = Annotated[Selection, _shown("Which images of the source are meant, and if every frame is one.")]
+Threshold = Annotated[Finite | None, _shown("How credible a border must be to stay, in [0, 1], instead of numbers.")]
 Masks = Annotated[str, _shown("Folder of masks named like the images; or nothing.")]
 
 

@@ -12,7 +12,7 @@ from flows.server import DEFAULT_PORT, Home
 from flows.settings import Settings
 from segmentation.errors import ParameterError
 from segmentation.io.sources import Selection
-from segmentation.params import Recipe, parse, parse_recipe
+from segmentation.params import Recipe, RegionCount, parse, parse_recipe
 
 DEFAULT_CRON = "0 2 * * *"
 
@@ -26,7 +26,7 @@ class Night:
     recipe: Recipe
     label: str
     mask: str
-    regions: list[int]
+    regions: list[RegionCount]
     selection: Selection
     settings: Settings
     cron: str
@@ -53,7 +53,7 @@ class Options:
     source: str | None = None
     output: str | None = None
     recipe: dict[str, Any] | None = None
-    regions: list[int] | None = None
+    regions: list[RegionCount] | None = None
     label: str | None = None
     mask: str | None = None
     selection: dict[str, Any] | None = None

@@ -8,14 +8,14 @@ from typing import Any
 import yaml
 
 from segmentation.errors import ParameterError
-from segmentation.params import REGIONS_FIELDS, Recipe, Spectral, parse_recipe
+from segmentation.params import REGIONS_FIELDS, Recipe, RegionCount, Spectral, parse_recipe
 
 
 def recipe_from(
     config: Path | None,
     *,
     method: str | None = None,
-    regions: int | None = None,
+    regions: RegionCount | None = None,
     options: Mapping[str, Any] | None = None,
     pairs: Sequence[str] = (),
 ) -> Recipe:
@@ -52,8 +52,8 @@ def recipe_from(
     return parse_recipe({**values, **given, "method": chosen})
 
 
-def parse_regions(text: str) -> list[int]:
-    """Read numbers of regions, separated by commas.
+def parse_regions(text: str) -> list[RegionCount]:
+    """Read numbers of regions, or "auto", separated by commas.
 
     Raises
     ------
@@ -62,14 +62,18 @@ def parse_regions(text: str) -> list[int]:
 
     Examples
     --------
-    >>> parse_regions("8,16,32")
-    [8, 16, 32]
+    >>> parse_regions("8,16,auto")
+    [8, 16, 'auto']
     """
-    try:
-        numbers = [int(number) for number in text.split(",")]
-    except ValueError as error:
-        raise ParameterError(f"--regions: got {text!r}; a number, or several as 8,16,32, is expected") from error
-    if min(numbers) < 1 or len(set(numbers)) < len(numbers):
+    numbers: list[RegionCount] = []
+    for word in text.split(","):
+        try:
+            numbers.append("auto" if word.strip() == "auto" else int(word))
+        except ValueError as error:
+            raise ParameterError(
+                f"--regions: got {text!r}; a number, auto, or several as 8,16,32, are expected"
+            ) from error
+    if any(number != "auto" and number < 1 for number in numbers) or len(set(numbers)) < len(numbers):
         raise ParameterError(f"--regions: got {text!r}; different numbers, each >= 1, are expected")
     return numbers
 

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from segmentation.contours import boundary_mask, render_contours
     from segmentation.errors import ImageError, ParameterError, SegmentationError, StoreError
     from segmentation.graphs import affinity_graph, grid_connectivity, pixel_graph
+    from segmentation.hierarchy import RegionTree, region_tree
     from segmentation.labels import merge_small_regions, relabel_sequential, same_partition, upscale_labels
     from segmentation.multilevel import multilevel_cut
-    from segmentation.params import KMeans, Recipe, Spectral, Ward, parse_recipe
+    from segmentation.params import Hierarchy, KMeans, Recipe, Spectral, Ward, parse_recipe
     from segmentation.pipeline import DEFAULT_RECIPE, Segmentation, segment
     from segmentation.polygons import region_polygons
     from segmentation.prepare import rescale, smooth, smooth_and_rescale
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_RECIPE",
+    "Hierarchy",
     "ImageError",
     "KMeans",
     "ParameterError",
     "Recipe",
+    "RegionTree",
     "Segmentation",
     "SegmentationError",
     "Spectral",
@@ -46,6 +49,7 @@ __all__ = [
     "pixel_graph",
     "region_polygons",
     "region_table",
+    "region_tree",
     "relabel_sequential",
     "render_contours",
     "rescale",
@@ -62,9 +66,10 @@ _MODULES = {
     "contours": ("boundary_mask", "render_contours"),
     "errors": ("ImageError", "ParameterError", "SegmentationError", "StoreError"),
     "graphs": ("affinity_graph", "grid_connectivity", "pixel_graph"),
+    "hierarchy": ("RegionTree", "region_tree"),
     "labels": ("merge_small_regions", "relabel_sequential", "same_partition", "upscale_labels"),
     "multilevel": ("multilevel_cut",),
-    "params": ("KMeans", "Recipe", "Spectral", "Ward", "parse_recipe"),
+    "params": ("Hierarchy", "KMeans", "Recipe", "Spectral", "Ward", "parse_recipe"),
     "pipeline": ("DEFAULT_RECIPE", "Segmentation", "segment"),
     "polygons": ("region_polygons",),
     "prepare": ("rescale", "smooth", "smooth_and_rescale"),

@@ -5,17 +5,19 @@ import importlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from segmentation.arrays import Bools, Floats, Image, Labels, NodeLabels, read_only
+from segmentation.cuts import cut_as_asked
 from segmentation.errors import ImageError
 from segmentation.graphs import affinity_graph, grid_connectivity, pixel_graph, pixel_rows
+from segmentation.hierarchy import RegionTree, region_tree
 from segmentation.kmeans import color_features, kmeans
 from segmentation.labels import relabel_sequential
-from segmentation.params import KMeans, MethodParams, Spectral
+from segmentation.params import Hierarchy, KMeans, MethodParams, Spectral
 from segmentation.spectral import normalized_cut, spectral
 from segmentation.ward import MergeTree, cut_tree, merge_tree
 
@@ -34,8 +36,8 @@ class Method:
     graph: Callable[..., csr_array] | None
     #: From the working image, its mask and the graph, to a label for each node and scores of its own.
     cluster: Callable[..., tuple[NodeLabels, dict[str, float]]]
-    #: From the working image, its mask and the graph, to a tree that serves any number of regions, if it has one.
-    grow: Callable[..., MergeTree] | None
+    #: From the working image, its mask, the graph and the parameters to a tree for any number, if it has one.
+    grow: Callable[..., MergeTree | RegionTree] | None
     #: With these parameters, the packages that it runs whose solvers would spread over all cores.
     threaded: Callable[[Any], tuple[str, ...]]
 
@@ -49,7 +51,7 @@ def build_graph(working: Image, mask: Bools | None, params: MethodParams) -> csr
         The smoothed, rescaled image.
     mask : ndarray of bool, shape (m, n), or None
         Pixels that are segmented.
-    params : Spectral, Ward or KMeans
+    params : Spectral, Ward, KMeans or Hierarchy
         The method and its parameters.
 
     Returns
@@ -71,7 +73,9 @@ def build_graph(working: Image, mask: Bools | None, params: MethodParams) -> csr
     return build(working, mask=mask, **params.model_dump(include=set(GRAPH_FIELDS)))
 
 
-def grow_tree(working: Image, mask: Bools | None, graph: csr_array | None, params: MethodParams) -> MergeTree | None:
+def grow_tree(
+    working: Image, mask: Bools | None, graph: csr_array | None, params: MethodParams
+) -> MergeTree | RegionTree | None:
     """Merge all regions of an image once, for any number of them; None for a method that has no tree.
 
     The arguments are those of `cluster`; the number of regions in `params` does not matter.
@@ -84,7 +88,7 @@ def grow_tree(working: Image, mask: Bools | None, graph: csr_array | None, param
     3
     """
     grow = METHODS[params.method].grow
-    return None if grow is None else grow(working, mask, graph)
+    return None if grow is None else grow(working, mask, graph, params)
 
 
 def cluster(
@@ -93,7 +97,7 @@ def cluster(
     graph: csr_array | None,
     params: MethodParams,
     seed: int,
-    tree: MergeTree | None = None,
+    tree: MergeTree | RegionTree | None = None,
 ) -> tuple[Labels, dict[str, float]]:
     """Run the method that `params` names; the same seed gives the same labels.
 
@@ -105,11 +109,11 @@ def cluster(
         Pixels that are segmented.
     graph : csr_array, shape (P, P), or None
         From `build_graph` with the same arguments.
-    params : Spectral, Ward or KMeans
+    params : Spectral, Ward, KMeans or Hierarchy
         The method and its parameters.
     seed : int
         Seed of everything random.
-    tree : MergeTree, optional
+    tree : MergeTree or RegionTree, optional
         From `grow_tree` with the same arguments, to cut it for several numbers of regions.
 
     Returns
@@ -119,7 +123,8 @@ def cluster(
     scores : dict of str to float
         "n_regions": K, as found. "explained_variance": share of the working image's variance that is between
         regions, in [0, 1]; 1 for a flat image. "ncut" (spectral): the normalized cut. "inertia" (kmeans): sum
-        of squared distances to the centres, in the units of the features.
+        of squared distances to the centres, in the units of the features. "threshold" (hierarchy): borders of at
+        most this height are gone.
 
     Raises
     ------
@@ -139,6 +144,7 @@ def cluster(
     (array([[1, 1, 2, 2]], dtype=uint16), {'n_regions': 2.0, 'explained_variance': 1.0})
     """
     method = METHODS[params.method]
+    params = with_suggestion(params, working, mask)
     _check_contrast(working, mask, params)
     keywords = params.model_dump(exclude={*GRAPH_FIELDS, "method"})
     if tree is not None:
@@ -156,9 +162,29 @@ def cluster(
     return numbered, common | scores
 
 
+def with_suggestion(params: MethodParams, working: Image, mask: Bools | None = None) -> MethodParams:
+    """Put a number in the place of Ward's or spectral's "auto": that of the regions which `region_tree` suggests.
+
+    Where one region is suggested, spectral gets no extra ones either.
+
+    Examples
+    --------
+    >>> from segmentation.params import Ward
+    >>> working = np.repeat([[0.1] * 30 + [0.9] * 30], 40, axis=0)
+    >>> with_suggestion(Ward(n_regions="auto"), working).n_regions
+    2
+    """
+    if isinstance(params, (KMeans, Hierarchy)) or params.n_regions != "auto":
+        return params
+    tree = region_tree(working, mask=mask)
+    suggested = tree.n_regions_at(tree.suggest())
+    alone = isinstance(params, Spectral) and suggested == 1
+    return params.model_copy(update={"n_regions": suggested, **({"extra_regions": 0} if alone else {})})
+
+
 def _check_contrast(working: Image, mask: Bools | None, params: MethodParams) -> None:
     """Refuse to divide what has nothing to divide it by: any borders would be arbitrary."""
-    if isinstance(params, KMeans):
+    if isinstance(params, (KMeans, Hierarchy)) or params.n_regions == "auto":
         return
     wanted = params.n_regions + (params.extra_regions if isinstance(params, Spectral) else 0)
     pixels = pixel_rows(working, mask)
@@ -256,7 +282,7 @@ def _cut(
     return labels, {"ncut": normalized_cut(graph, labels)}
 
 
-def _grow(working: Image, mask: Bools | None, graph: csr_array) -> MergeTree:
+def _grow(working: Image, mask: Bools | None, graph: csr_array, params: object = None) -> MergeTree:
     return merge_tree(pixel_rows(working, mask), graph)
 
 
@@ -270,6 +296,27 @@ def _merge(
     tree: MergeTree | None = None,
 ) -> tuple[NodeLabels, dict[str, float]]:
     return cut_tree(tree or _grow(working, mask, graph), n_regions), {}
+
+
+def _grow_regions(working: Image, mask: Bools | None, graph: None, params: Hierarchy) -> RegionTree:
+    return region_tree(working, params, mask)
+
+
+def _cut_regions(
+    working: Image,
+    mask: Bools | None,
+    graph: None,
+    *,
+    seed: int,
+    n_regions: int | Literal["auto"],
+    threshold: float | None,
+    smallest_region: int,
+    tree: RegionTree | None = None,
+) -> tuple[NodeLabels, dict[str, float]]:
+    params = Hierarchy(n_regions=n_regions, threshold=threshold, smallest_region=smallest_region)
+    height, labels = cut_as_asked(tree or region_tree(working, params, mask), params)
+    nodes: NodeLabels = labels[labels > 0].astype(np.int64) - 1
+    return nodes, {"threshold": height}
 
 
 def _palette(
@@ -312,4 +359,5 @@ METHODS: dict[str, Method] = {
         grow=None,
         threaded=lambda params: () if params.algorithm == "distinct" else _SOLVERS,
     ),
+    "hierarchy": Method(graph=None, cluster=_cut_regions, grow=_grow_regions, threaded=lambda _: ()),
 }

@@ -177,7 +177,7 @@ def render_contours(image: Image, labels: Labels, *, thickness_px: int | None = 
         thickness_px = max(1, round(max(labels.shape) / _PIXELS_PER_LINE_WIDTH))
     from segmentation.kernels.contours import draw_outlines
 
-    shown = _displayable(image, labels)
+    shown = displayable(image, labels)
     picture = np.empty((*labels.shape, 3), np.uint8)
     picture[...] = shown if shown.ndim == 3 else shown[..., np.newaxis]
     colors = region_colors(int(labels.max(initial=0)))
@@ -262,7 +262,14 @@ def _upto(values: NDArray[T], n: int, axis: int) -> NDArray[T]:
     return values[:-n] if axis == 0 else values[:, :-n]
 
 
-def _displayable(image: Image, labels: Labels) -> Bytes8:
+def displayable(image: Image, labels: Labels) -> Bytes8:
+    """Return an image as it is shown, see `render_contours`; masked pixels, of label 0, do not count for its range.
+
+    Examples
+    --------
+    >>> displayable(np.array([[0.0, 0.5, 1.0]]), np.array([[1, 1, 1]]))
+    array([[  0, 128, 255]], dtype=uint8)
+    """
     if image.dtype == np.uint8:
         return image
     if image.dtype == np.bool_:

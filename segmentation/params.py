@@ -6,14 +6,16 @@ or written from, these models; where and how a run executes is not in here (see 
 
 import difflib
 import json
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segmentation.errors import ParameterError
 
 Model = TypeVar("Model", bound=BaseModel)
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+#: A number of regions, or as many as the image suggests.
+RegionCount = Literal["auto"] | Annotated[int, Field(ge=1)]
 
 
 _BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
@@ -22,9 +24,13 @@ _BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "
 def _say_bounds(schema: dict[str, Any]) -> None:
     """Say in every description what is allowed: the form in the Prefect UI shows descriptions, but no bounds."""
     for field in schema.get("properties", {}).values():
-        limits = [f"{sign} {field[name]:,}" for name, sign in _BOUNDS.items() if name in field]
-        if limits:
-            field["description"] = f"{field['description']} Allowed: {' and '.join(limits)}."
+        choices = field.get("anyOf", [field])
+        allowed = [str(choice["const"]) for choice in choices if "const" in choice] if len(choices) > 1 else []
+        for choice in choices:
+            limits = [f"{sign} {choice[name]:,}" for name, sign in _BOUNDS.items() if name in choice]
+            allowed += [" and ".join(limits)] if limits else []
+        if allowed:
+            field["description"] = f"{field['description']} Allowed: {' or '.join(allowed)}."
 
 
 class Params(BaseModel):
@@ -41,7 +47,9 @@ class Spectral(Params):
     """
 
     method: Literal["spectral"] = "spectral"
-    n_regions: int = Field(26, ge=1, description="Number of regions wanted.")
+    n_regions: RegionCount = Field(
+        26, description="Number of regions wanted; auto takes as many as hierarchy suggests for the working grid."
+    )
     extra_regions: int = Field(
         3, ge=0, description="Regions computed on top of those wanted: the background takes more than one."
     )
@@ -80,7 +88,9 @@ class Ward(Params):
     """Structured Ward: merge the neighbouring regions whose union varies least."""
 
     method: Literal["ward"] = "ward"
-    n_regions: int = Field(27, ge=1, description="Number of regions.")
+    n_regions: RegionCount = Field(
+        27, description="Number of regions; auto takes as many as hierarchy suggests for the working grid."
+    )
     connectivity: Literal[4, 8] = Field(4, description="Neighbours of a pixel in the graph.")
 
 
@@ -103,18 +113,61 @@ class KMeans(Params):
     tol: Finite = Field(0.85, ge=0, description="Stop when centres move less than this, in grey levels of 255.")
 
 
+class Hierarchy(Params):
+    """A tree of regions from boundary strength; how many there are follows from the image, or is chosen."""
+
+    method: Literal["hierarchy"] = "hierarchy"
+    n_regions: RegionCount = Field(
+        "auto", description="Number of regions; auto cuts the tree at `threshold`, or where the image suggests."
+    )
+    threshold: Finite | None = Field(
+        None, description="How credible a border must be to stay, in [0, 1]; of use with n_regions auto."
+    )
+    smallest_region: int = Field(
+        1, ge=1, lt=2**31, description="Regions below this many pixels are merged before all others."
+    )
+
+    @model_validator(mode="after")
+    def _one_cut(self) -> Self:
+        if self.n_regions != "auto" and self.threshold is not None:
+            raise ValueError(f"n_regions is {self.n_regions}: then there is no threshold to choose, leave it out")
+        return self
+
+
 # A form in the Prefect UI opens at the first model with most of a value's keys: Ward's are all among Spectral's.
-MethodParams = Annotated[Ward | KMeans | Spectral, Field(discriminator="method")]
-METHODS: dict[str, type[Params]] = {"spectral": Spectral, "ward": Ward, "kmeans": KMeans}
+# Hierarchy's `threshold` is its own.
+MethodParams = Annotated[Ward | KMeans | Hierarchy | Spectral, Field(discriminator="method")]
+METHODS: dict[str, type[Params]] = {"spectral": Spectral, "ward": Ward, "kmeans": KMeans, "hierarchy": Hierarchy}
 #: The parameter that says how many regions, or colours, there are to be.
-REGIONS_FIELDS = {"spectral": "n_regions", "ward": "n_regions", "kmeans": "n_clusters"}
+REGIONS_FIELDS = {"spectral": "n_regions", "ward": "n_regions", "kmeans": "n_clusters", "hierarchy": "n_regions"}
+#: What a recipe for a method has where it says nothing else: boundaries are looked for in the image as it is.
+_GRIDS: dict[str, dict[str, float]] = {"hierarchy": {"sigma": 0.0, "scale": 1.0}}
 
 
 class Recipe(Params):
-    """Everything that changes the labels of an image. Same image, same recipe: same labels, byte for byte."""
+    """Everything that changes the labels of an image. Same image, same recipe: same labels, byte for byte.
 
-    sigma: Finite = Field(2.0, ge=0, le=1000, description="Gaussian smoothing before rescaling, in pixels; 0 is none.")
-    scale: Finite = Field(0.2, gt=0, le=1, description="Size of the grid that is clustered, as part of the original.")
+    Where `sigma` and `scale` are not given they suit the method: 2 and 0.2, but 0 and 1 for "hierarchy", which looks
+    for boundaries in the image as it is.
+
+    Examples
+    --------
+    >>> Recipe(method=Ward()).scale, Recipe(method=Hierarchy()).scale, Recipe(scale=0.5, method=Hierarchy()).scale
+    (0.2, 1.0, 0.5)
+    """
+
+    sigma: Finite = Field(
+        2.0,
+        ge=0,
+        le=1000,
+        description="Gaussian smoothing before rescaling, in pixels; 0 is none, and best for hierarchy.",
+    )
+    scale: Finite = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="Size of the grid that is clustered, as part of the original; 1 is best for hierarchy.",
+    )
     method: MethodParams = Field(default_factory=Spectral, description="The method and its parameters.")
     min_region_size: int = Field(
         0,
@@ -127,16 +180,30 @@ class Recipe(Params):
     )
     seed: int = Field(42, ge=0, lt=2**32, description="Seed of everything random.")
 
-    def with_regions(self, n_regions: int) -> "Recipe":
+    @model_validator(mode="before")
+    @classmethod
+    def _suit_the_method(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        method = values.get("method")
+        name = method.get("method") if isinstance(method, dict) else getattr(method, "method", None)
+        return {**_GRIDS.get(str(name), {}), **values}
+
+    def with_regions(self, n_regions: RegionCount) -> "Recipe":
         """Return the same recipe for another number of regions, or of colours.
+
+        Raises
+        ------
+        ParameterError
+            If the method cannot have that: k-means has no "auto", a threshold no number.
 
         Examples
         --------
         >>> Recipe(method=KMeans()).with_regions(12).method.n_clusters
         12
         """
-        field = REGIONS_FIELDS[self.method.method]
-        return self.model_copy(update={"method": self.method.model_copy(update={field: n_regions})})
+        method = self.method.model_dump() | {REGIONS_FIELDS[self.method.method]: n_regions}
+        return parse(Recipe, {**dict(self), "method": method})
 
     def canonical(self) -> str:
         """Return the recipe as JSON with sorted keys: equal recipes give equal text."""
@@ -172,12 +239,15 @@ def parse(model: type[Model], values: object) -> Model:
 
 def describe(error: ValidationError) -> list[str]:
     """Say each complaint of pydantic as "parameter: what is allowed, got value"."""
-    return [_complaint(dict(complaint)) for complaint in error.errors(include_url=False)]
+    return list(dict.fromkeys(_complaint(dict(complaint)) for complaint in error.errors(include_url=False)))
 
 
 def _complaint(complaint: dict[str, Any]) -> str:
     tags = tuple(METHODS)
-    name = ".".join(str(part) for part in complaint["loc"] if part not in tags) or "recipe"
+    where = [str(part) for part in complaint["loc"] if part not in tags]
+    if where[-1:] in (["literal['auto']"], ["constrained-int"]):  # each of the two kinds of `RegionCount` complains
+        return f"{'.'.join(where[:-1])}: auto or a whole number >= 1 is expected, got {complaint['input']!r}"
+    name = ".".join(where) or "recipe"
     message = complaint["msg"][:1].lower() + complaint["msg"][1:]
     if complaint["type"] == "extra_forbidden":
         return f"{name}: no such parameter{_suggestion(name, complaint['loc'])}"

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from segmentation.arrays import Bools, Floats, Image, Labels
-from segmentation.cluster import build_graph, cluster
+from segmentation.cluster import build_graph, cluster, grow_tree
+from segmentation.cuts import cut_tree, measure_tree
 from segmentation.errors import ImageError
+from segmentation.hierarchy import RegionTree
 from segmentation.labels import merge_small_regions, relabel_sequential, upscale_labels
 from segmentation.params import Recipe
 from segmentation.prepare import check_image, rescale_mask, smooth_and_rescale
@@ -34,7 +36,8 @@ class Segmentation:
     working : ndarray of float64, shape (m, n) or (m, n, C)
         The smoothed, rescaled image.
     scores : dict of str to float
-        How good the working labels are, see `segmentation.cluster.cluster`.
+        How good the working labels are, see `segmentation.cluster.cluster`; for hierarchy the labels at the image's
+        resolution, see `segmentation.cuts.cut_tree`.
     """
 
     labels: Labels
@@ -85,8 +88,12 @@ def segment(image: Image, recipe: Recipe = DEFAULT_RECIPE, mask: Bools | None = 
     image, mask = check_image(image, mask)
     working = prepare(image, recipe, mask)
     graph = build_graph(working.image, working.mask, recipe.method)
-    working_labels, scores = cluster(working.image, working.mask, graph, recipe.method, recipe.seed)
-    labels = finish(working_labels, image, recipe, mask)
+    tree = grow_tree(working.image, working.mask, graph, recipe.method)
+    working_labels, scores = cluster(working.image, working.mask, graph, recipe.method, recipe.seed, tree=tree)
+    if isinstance(tree, RegionTree):
+        labels, scores = cut_tree(measure_tree(tree, image, recipe, mask), recipe)
+    else:
+        labels = finish(working_labels, image, recipe, mask)
     return Segmentation(labels, working_labels, working.image, scores)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
 
-from segmentation.params import KMeans, Recipe, Spectral
+from segmentation.params import KMeans, Recipe, RegionCount, Spectral, Ward
 
 #: Counts up when the same recipe would give other labels than before: everything is then computed anew.
 RESULT_VERSION = 4
@@ -120,6 +120,11 @@ class Record:
     outputs: tuple[Output, ...] = ()
 
 
+def has_tree(record: Record) -> bool:
+    """Tell whether a record's labels were cut from a tree, which then stands beside them."""
+    return record.state is State.SEGMENTED and "base_regions" in record.scores
+
+
 def display(text: str) -> str:
     r"""Escape what a terminal, a log or a page would take for more than a character.
 
@@ -148,13 +153,13 @@ def label_key(digest: str, mask_digest: str, recipe: Recipe) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def label_for(label: str, n_regions: int) -> str:
+def label_for(label: str, n_regions: RegionCount) -> str:
     """Name the label maps of one of several numbers of regions; 0 is the only one.
 
     Examples
     --------
-    >>> label_for("ward", 8), label_for("ward", 0)
-    ('ward-8', 'ward')
+    >>> label_for("ward", 8), label_for("ward", "auto"), label_for("ward", 0)
+    ('ward-8', 'ward-auto', 'ward')
     """
     return f"{label}-{n_regions}" if n_regions else label
 
@@ -166,7 +171,18 @@ class Work:
     ref: ImageRef
     previous: Record | None = None  # its last record under this label
     header: Header | None = None
-    regions: int = 0  # their number in a run that asks for several; 0 is what the recipe says
+    regions: RegionCount = 0  # their number in a run that asks for several; 0 is what the recipe says
+    stored: "StoredTree | None" = None  # a tree to cut, instead of the image
+
+
+@dataclass(frozen=True)
+class StoredTree:
+    """The tree of an image that a store holds, and how it was grown."""
+
+    label: str
+    digest: str
+    mask_digest: str
+    recipe: Recipe
 
 
 def decide(
@@ -203,13 +219,15 @@ def _stamp(ref: ImageRef) -> tuple[object, ...]:
 #: A batch ends when its images have this many pixels: some seconds of work for any method.
 _BATCH_PIXELS = 10_000_000
 #: Peak bytes per working pixel while an image is clustered; measured by benchmarks/memory.py, rounded up.
-_CLUSTER_BYTES_PER_PIXEL = {"spectral": 350, "ward": 450, "kmeans": 120}
+_CLUSTER_BYTES_PER_PIXEL = {"spectral": 350, "ward": 450, "kmeans": 120, "hierarchy": 280}
 #: Of a solver for the eigenvectors of all pixels.
 _SOLVER_BYTES_PER_PIXEL = 1200
 #: Edges, and the arrays they are made of, per pixel and square pixel of the radius of affinities.
 _RADIUS_BYTES_PER_PIXEL = 80
 #: Eigenvectors, and the k-means distances to them, that spectral clustering holds per pixel and region.
 _SPECTRAL_BYTES_PER_PIXEL_AND_REGION = 70
+#: Regions that "auto" is taken for while nothing is known of the image; photographs on a coarse grid have fewer.
+_SUGGESTED_AT_MOST = 50
 #: Peak bytes per original pixel, beside a copy of the picture, while it is decoded, smoothed, refined and drawn.
 _PICTURE_BYTES_PER_PIXEL = 30
 #: Bytes per original pixel that an image keeps on its way through the steps: pixels, labels, picture.
@@ -238,11 +256,14 @@ def estimate_cost(header: Header, recipe: Recipe) -> Cost:
     raw = header.pixels * header.channels * header.itemsize
     working = max(1, round(header.pixels * recipe.scale**2))
     per_pixel = _CLUSTER_BYTES_PER_PIXEL[recipe.method.method]
+    if isinstance(recipe.method, (Spectral, Ward)) and recipe.method.n_regions == "auto":
+        per_pixel = max(per_pixel, _CLUSTER_BYTES_PER_PIXEL["hierarchy"])
     if isinstance(recipe.method, Spectral) and recipe.method.radius > 1:
         per_pixel += round(_RADIUS_BYTES_PER_PIXEL * recipe.method.radius**2)
     if isinstance(recipe.method, Spectral) and recipe.method.eigen_solver != "multilevel":
         per_pixel = max(per_pixel, _SOLVER_BYTES_PER_PIXEL)
-        n_regions = recipe.method.n_regions + recipe.method.extra_regions
+        n_regions = _SUGGESTED_AT_MOST if recipe.method.n_regions == "auto" else recipe.method.n_regions
+        n_regions += recipe.method.extra_regions
         per_pixel += _SPECTRAL_BYTES_PER_PIXEL_AND_REGION * n_regions
     elif isinstance(recipe.method, KMeans):
         per_pixel += 8 * header.channels

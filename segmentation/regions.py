@@ -75,24 +75,40 @@ def region_table(labels: Labels, image: Image | None = None) -> RegionTable:
             f"got {image.shape} and {labels.shape}"
         )
     labels = _compact(labels)
-    bounds, sums, borders = _measure(labels)
-    present = np.flatnonzero(sums[:, 0])
-    bounds, sums, borders = bounds[present], sums[present], borders[present]
-    moments = _moments(sums, bounds)
-    n_pixels = sums[:, 0].astype(np.float64)
-    means = np.full((4, len(present)), np.nan)
+    bounds, counts, borders = _measure(labels)
+    present = np.flatnonzero(counts[:, 0])
+    bounds, counts, borders = bounds[present], counts[present], borders[present]
+    moments = _moments(counts, bounds)
+    n_pixels = counts[:, 0].astype(np.float64)
+    sums = np.zeros((0, len(present)))
     if image is not None and len(present):
-        means = _channel_sums(labels, image)[:, present] / n_pixels
+        sums = _channel_sums(labels, image)[:, present]
     return {
         "label": present,
-        "area": sums[:, 0].copy(),
+        "area": counts[:, 0].copy(),
         "centroid_row": moments[0] / n_pixels + bounds[:, 0],
         "centroid_col": moments[1] / n_pixels + bounds[:, 1],
         **dict(zip(_BOX_COLUMNS, bounds.T.copy(), strict=True)),
-        **dict(zip(_MEAN_COLUMNS, means, strict=True)),
+        **mean_columns(sums, n_pixels),
         "perimeter": borders @ _BORDER_LENGTHS,
         "eccentricity": _eccentricities(n_pixels, moments),
     }
+
+
+def mean_columns(sums: Floats, n_pixels: Floats) -> RegionTable:
+    """Return the columns of means, from sums of shape (C, K) over regions of so many pixels; C is 1, 3, or 0: unknown.
+
+    Examples
+    --------
+    >>> mean_columns(np.array([[6.0]]), np.array([3.0]))
+    {'mean_intensity': array([2.]), 'mean_red': array([nan]), 'mean_green': array([nan]), 'mean_blue': array([nan])}
+    """
+    totals = np.full((4, len(n_pixels)), np.nan)
+    if len(sums):
+        totals[0] = sums.mean(axis=0)
+    if len(sums) == 3:
+        totals[1:] = sums
+    return dict(zip(_MEAN_COLUMNS, totals / n_pixels, strict=True))
 
 
 def _compact(labels: Labels) -> Labels:
@@ -133,16 +149,12 @@ def _moments(sums: Ints, bounds: Ints) -> Floats:
 
 
 def _channel_sums(labels: Labels, image: Image) -> Floats:
-    """Return the sums of intensity, red, green, blue per label, shape (4, n_slots); grey has NaN colours."""
+    """Return the sums of each channel per label, shape (C, n_slots)."""
     from segmentation.kernels.regions import sum_channels
 
     dtype = image.dtype.name if image.dtype.name in _SUMMED_AS_THEY_ARE else _SUMMED_AS_THEY_ARE[-1]
     pixels = np.ascontiguousarray(image.reshape(*labels.shape, -1), dtype=dtype)
-    channels = sum_channels(labels, read_only(pixels), int(labels.max()) + 1).T
-    sums = np.full((4, channels.shape[1]), np.nan)
-    sums[0] = channels.mean(axis=0)
-    if len(channels) == 3:
-        sums[1:] = channels
+    sums: Floats = sum_channels(labels, read_only(pixels), int(labels.max()) + 1).T
     return sums
 
 

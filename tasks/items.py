@@ -16,11 +16,15 @@ import pyarrow as pa
 from segmentation.arrays import Bools, Image, Labels
 from segmentation.cluster import build_graph, cluster, grow_tree
 from segmentation.contours import encode_picture, render_contours
+from segmentation.cuts import MeasuredTree, cut_table, cut_tree, measure_tree
 from segmentation.errors import ImageError, LimitError, ParameterError
+from segmentation.hierarchy import RegionTree
 from segmentation.io.reading import decode_image, decode_mask_of, read_image, read_mask
 from segmentation.io.records import commit_batch, shard_of, withdraw
+from segmentation.io.slider import slider_script
 from segmentation.io.storage import Storage, open_storage
 from segmentation.io.store import Entry, Pixels, make_preview, replaced_by, write_entry
+from segmentation.io.trees import picture_of, read_tree
 from segmentation.params import Recipe
 from segmentation.pipeline import Working, finish, prepare
 from segmentation.planning import MAX_PIXELS, PLAN_STEP, Record, State, Work, display, label_for, label_key
@@ -50,7 +54,8 @@ class Job:
 
     def recipe_of(self, work: Work) -> Recipe:
         """Say how a work is computed."""
-        return self.recipe.with_regions(work.regions) if work.regions else self.recipe
+        recipe = self.recipe if work.stored is None else work.stored.recipe
+        return recipe.with_regions(work.regions) if work.regions else recipe
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class Item:
     scores: dict[str, float] = field(default_factory=dict)
     picture: bytes = b""
     picture_suffix: str = ""
+    slider: bytes = b""
     shape: tuple[int, int, int] = (0, 0, 0)
     seconds: dict[str, float] = field(default_factory=dict)
     state: State | None = None  # None: still on its way
@@ -80,13 +86,13 @@ class Item:
 
 
 def load_items(works: Sequence[Work], job: Job) -> list[Item]:
-    """Read the bytes once, hash them, decode them."""
+    """Read the bytes once, hash them, decode them; of a work that cuts a stored tree, read that."""
     items = [Item(work, key=label_key("", "", job.recipe_of(work))) for work in works]
     found: tuple[str, ...] = ("data", "mask_data", "digest", "mask_digest")
     items = _once_an_image("load", items, lambda item: _read(item, job.max_pixels), found)
     items = _each("load", items, lambda item: _recognise(item, job.recipe_of(item.work)))
-    found = ("image", "mask", "shape", "data", "mask_data")
-    return _once_an_image("load", items, lambda item: _decode(item, job.max_pixels), found)
+    found = ("image", "mask", "shape", "data", "mask_data", "tree")
+    return _once_an_image("load", items, lambda item: _decode(item, job), found)
 
 
 def prepare_items(items: Sequence[Item], job: Job) -> list[Item]:
@@ -107,7 +113,7 @@ def cluster_items(items: Sequence[Item], job: Job) -> list[Item]:
 
 def contour_items(items: Sequence[Item], job: Job) -> list[Item]:
     """Draw every region's outline over the original image."""
-    return _each("render_contours", items, _contours)
+    return _each("render_contours", items, lambda item: _contours(item, job))
 
 
 def store_items(items: Sequence[Item], job: Job, batch: str) -> list[Record]:
@@ -194,7 +200,9 @@ def _ended(item: Item, state: State, step: str, reason: str) -> Item:
 
 
 def _read(item: Item, max_pixels: int) -> Item:
-    ref = item.work.ref
+    ref, stored = item.work.ref, item.work.stored
+    if stored is not None:
+        return replace(item, digest=stored.digest, mask_digest=stored.mask_digest)
     if ref.problem:
         raise ImageError(ref.problem)
     data, digest = read_image(ref, max_pixels=max_pixels)
@@ -210,31 +218,48 @@ def _recognise(item: Item, recipe: Recipe) -> Item:
     return item
 
 
-def _decode(item: Item, max_pixels: int) -> Item:
+def _decode(item: Item, job: Job) -> Item:
     ref = item.work.ref
-    image = decode_image(ref, item.data, max_pixels=max_pixels)
-    mask = decode_mask_of(ref, item.mask_data, max_pixels=max_pixels)
+    if item.work.stored is not None:
+        tree = read_tree(job.root, ref.id, item.work.stored.label)
+        shape = (*tree.tree.base.shape, tree.sums.shape[1])
+        return replace(item, tree=tree, image=picture_of(job.root, ref.id, tree), shape=shape)
+    image = decode_image(ref, item.data, max_pixels=job.max_pixels)
+    mask = decode_mask_of(ref, item.mask_data, max_pixels=job.max_pixels)
     image, mask = check_image(image, mask)
     shape = (image.shape[0], image.shape[1], image.shape[2] if image.ndim == 3 else 1)
     return replace(item, data=b"", mask_data=b"", image=image, mask=mask, shape=shape)
 
 
 def _prepare(item: Item, recipe: Recipe) -> Item:
+    if isinstance(item.tree, MeasuredTree):
+        return item
     assert item.image is not None
     return replace(item, working=prepare(item.image, recipe, item.mask))
 
 
 def _graph(item: Item, recipe: Recipe) -> Item:
+    if isinstance(item.tree, MeasuredTree):
+        return item
     assert item.working is not None
     return replace(item, graph=build_graph(item.working.image, item.working.mask, recipe.method))
 
 
 def _grow(item: Item, recipe: Recipe) -> Item:
+    if isinstance(item.tree, MeasuredTree):
+        return item
     assert item.working is not None
-    return replace(item, tree=grow_tree(item.working.image, item.working.mask, item.graph, recipe.method))
+    assert item.image is not None
+    tree = grow_tree(item.working.image, item.working.mask, item.graph, recipe.method)
+    if isinstance(tree, RegionTree):
+        return replace(item, tree=measure_tree(tree, item.image, recipe, item.mask))
+    return replace(item, tree=tree)
 
 
 def _cluster(item: Item, recipe: Recipe) -> Item:
+    if isinstance(item.tree, MeasuredTree):
+        labels, scores = cut_tree(item.tree, recipe)
+        return replace(item, labels=labels, scores=scores)
     assert item.working is not None
     assert item.image is not None
     working = item.working
@@ -243,11 +268,15 @@ def _cluster(item: Item, recipe: Recipe) -> Item:
     return replace(item, graph=None, tree=None, labels=labels, scores=scores)
 
 
-def _contours(item: Item) -> Item:
+def _contours(item: Item, job: Job) -> Item:
     assert item.image is not None
     assert item.labels is not None
     picture, suffix = encode_picture(render_contours(item.image, item.labels))
-    return replace(item, picture=picture, picture_suffix=suffix)
+    slider = b""
+    if isinstance(item.tree, MeasuredTree):
+        name = f"{item.work.ref.id}/{job.label_of(item.work)}"
+        slider = slider_script(name, item.image, item.tree.tree, int(item.scores["n_regions"]))
+    return replace(item, picture=picture, picture_suffix=suffix, slider=slider)
 
 
 def _store(storage: Storage, item: Item, job: Job, batch: str) -> tuple[Record, pa.Table | None]:
@@ -255,7 +284,8 @@ def _store(storage: Storage, item: Item, job: Job, batch: str) -> tuple[Record, 
         return _record_without_labels(item, job, batch), None
     started = time.perf_counter()
     assert item.image is not None
-    table = region_table(item.labels, item.image)
+    tree = item.tree if isinstance(item.tree, MeasuredTree) else None
+    table = region_table(item.labels, item.image) if tree is None else cut_table(tree, item.labels)
     areas = dict(zip(table["label"].tolist(), table["area"].tolist(), strict=True))
     try:
         outputs, contour = write_entry(storage, _entry(item, job, areas))
@@ -270,7 +300,6 @@ def _store(storage: Storage, item: Item, job: Job, batch: str) -> tuple[Record, 
 def _entry(item: Item, job: Job, areas: dict[int, int]) -> Entry:
     assert item.image is not None
     assert item.labels is not None
-    assert item.working is not None
     ref = item.work.ref
     return Entry(
         id=ref.id,
@@ -283,9 +312,11 @@ def _entry(item: Item, job: Job, areas: dict[int, int]) -> Entry:
         labels=item.labels,
         areas=areas,
         scores=item.scores,
-        preview=make_preview(item.image, item.working.image, job.pixels),
+        preview=None if item.working is None else make_preview(item.image, item.working.image, job.pixels),
         picture=item.picture,
         picture_suffix=item.picture_suffix,
+        tree=item.tree if isinstance(item.tree, MeasuredTree) else None,
+        slider=item.slider,
     )
 
 

@@ -3,6 +3,7 @@
 ```
 gallery/index.html         the page with its style and script; the totals are in it
 gallery/data-<hash>.js     all records, column by column, for the page's script
+contours/…/*.cuts.js       what the slider over cuts shows, loaded when an image is looked at (`segmentation.io.slider`)
 ```
 File names and reasons come from strangers. They reach the page as JSON without ``<``, ``>`` and ``&``, the script
 puts them there as text only, and the page's content security policy runs no script but its own.
@@ -23,7 +24,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from segmentation.io.records import read_records
 from segmentation.io.runs import read_run, run_names
 from segmentation.io.storage import Location, open_storage
-from segmentation.planning import Record, State, display
+from segmentation.planning import Record, State, display, has_tree
 
 #: Worst first.
 _STATES = (State.FAILED, State.REJECTED, State.SEGMENTED)
@@ -79,6 +80,7 @@ def _columns(records: Sequence[Record], runs: Mapping[str, Mapping[str, Any]]) -
         "regions": [record.n_regions for record in records],
         "attempts": [record.attempts for record in records],
         "key": [record.key[:12] for record in records],
+        "cuts": [int(has_tree(record)) for record in records],
     }
     data: dict[str, Any] = {
         "id": list(images),

@@ -12,9 +12,11 @@ import numpy as np
 import zarr
 from numcodecs import Blosc, blosc
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from segmentation.arrays import Image
+from segmentation.io.storage import Storage
 
 #: Names below a folder, and what their files hold.
 Files = dict[str, bytes]
@@ -35,6 +37,26 @@ def group_metadata(attributes: dict[str, Any]) -> bytes:
     {'attributes': {'ome': {}}, 'zarr_format': 3, 'node_type': 'group'}
     """
     return json.dumps({"attributes": attributes, "zarr_format": 3, "node_type": "group"}, indent=2).encode()
+
+
+def below(folder: str, files: Files) -> Files:
+    """Put files into a folder.
+
+    Examples
+    --------
+    >>> below("labels", {"zarr.json": b"{}"})
+    {'labels/zarr.json': b'{}'}
+    """
+    return {f"{folder}/{name}": data for name, data in files.items()}
+
+
+def open_group(storage: Storage, name: str, *, without: str = "") -> zarr.Group:
+    """Read a group's files into memory, wherever the store lies; a folder in it may be left out."""
+    make = default_buffer_prototype().buffer.from_bytes
+    start = len(name) + 1
+    names = (file for file in storage.files(name) if not (without and file[start:].startswith(f"{without}/")))
+    memory = MemoryStore({file[start:]: make(storage.read(file)) for file in names})
+    return zarr.open_group(memory, mode="r", zarr_format=3)
 
 
 def array_files(values: Image, names: tuple[str, ...]) -> Files:

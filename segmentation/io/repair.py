@@ -68,7 +68,11 @@ def _with_numbers(recipe: Recipe | None, label: str) -> list[Recipe]:
     if recipe is None:
         return []
     number = label.rpartition("-")[2]
-    return [recipe, *([recipe.with_regions(int(number))] if number.isdecimal() and int(number) else [])]
+    found = [recipe]
+    with suppress(ParameterError):  # it has no other numbers
+        if number == "auto" or (number.isdecimal() and int(number)):
+            found.append(recipe.with_regions("auto" if number == "auto" else int(number)))
+    return found
 
 
 def make_way(storage: Storage, findings: Findings, images: Collection[str]) -> None:

@@ -1,8 +1,10 @@
 """The store: one OME-Zarr image per input, with its label maps and contour pictures.
 
 ```
-images/<2 hex>/<id>.ome.zarr     OME-NGFF 0.5: a preview of the image, labels/<name> at the original resolution
-contours/<2 hex>/<id>.<name>.png coloured outlines over the image (.jpg above 4 megapixels)
+images/<2 hex>/<id>.ome.zarr     OME-NGFF 0.5: a preview of the image, labels/<name> at the original resolution,
+                                 for hierarchy labels/<name>/tree (`segmentation.io.trees`)
+contours/<2 hex>/<id>.<name>.png coloured outlines over the image (.jpg above 4 megapixels), for hierarchy
+                <id>.<name>.cuts.js what the gallery's slider shows (`segmentation.io.slider`)
 .staging/                        what is being written; swept when a run starts
 ```
 Everything is built in memory and put in place by a `Storage`, so that no final name ever holds a part.
@@ -18,15 +20,15 @@ from typing import Any, Literal
 
 import numpy as np
 import zarr
-from zarr.core.buffer import default_buffer_prototype
-from zarr.storage import MemoryStore
 
 from segmentation.arrays import Bytes8, Floats, Image, Labels
 from segmentation.contours import region_colors
+from segmentation.cuts import MeasuredTree
 from segmentation.errors import StoreError
-from segmentation.io.ome_zarr import Files, array_files, group_metadata
+from segmentation.io.ome_zarr import Files, array_files, below, group_metadata, open_group
 from segmentation.io.records import Subject, shard_of
 from segmentation.io.storage import Location, Storage, open_storage
+from segmentation.io.trees import TREE, tree_files
 from segmentation.params import Recipe
 from segmentation.planning import Output
 
@@ -50,9 +52,11 @@ class Entry:
     labels: Labels
     areas: Mapping[int, int]
     scores: Mapping[str, float]
-    preview: Image
+    preview: Image | None  # None: the image's group is there already
     picture: bytes
     picture_suffix: str
+    tree: MeasuredTree | None = None
+    slider: bytes = b""
 
 
 def image_name(identity: str) -> str:
@@ -87,18 +91,31 @@ def write_entry(root: Location, entry: Entry) -> tuple[list[Output], str]:
     ------
     OSError
         The disk is full, read-only or gone; what was stored before is as it was.
+    StoreError
+        The image's group is not there, or that of another picture, and the entry has no preview to replace it.
     """
     storage = open_storage(root)
     image = image_name(entry.id)
     if _stored_digest(storage, image) == entry.digest:
         written = _add_label(storage, image, entry)
     else:
-        written = _put_group(storage, image, _image_group(entry))
+        if entry.preview is None:
+            raise StoreError(f"{storage.url}/{image}: is gone, or is of another picture; segment it again")
+        written = _put_group(storage, image, _image_group(entry, entry.preview))
     picture = f"contours/{shard_of(entry.id)}/{entry.id}.{entry.label}{entry.picture_suffix}"
-    storage.write(picture, entry.picture)
-    written[picture] = entry.picture
-    names = [*_image_files(storage, image, entry.label), picture]
+    beside = {picture: entry.picture}
+    if entry.slider:
+        beside[slider_name(picture)] = entry.slider
+    for name, data in beside.items():
+        storage.write(name, data)
+    written |= beside
+    names = [*_image_files(storage, image, entry.label), *beside]
     return [_output(name, written[name] if name in written else storage.read(name)) for name in names], picture
+
+
+def slider_name(picture: str) -> str:
+    """Return where the cuts for the gallery's slider are, beside a picture of outlines."""
+    return f"{picture.rpartition('.')[0]}.cuts.js"
 
 
 def read_labels(root: Location, identity: str, label: str) -> Labels:
@@ -124,7 +141,7 @@ def read_labels(root: Location, identity: str, label: str) -> Labels:
     name = f"{image_name(identity)}/labels/{label}"
     place = f"{storage.url}/{name}"
     try:
-        group = _open_group(storage, name)
+        group = open_group(storage, name, without=TREE)
         array = group["0"]
         assert isinstance(array, zarr.Array)
         labels = np.asarray(array[...])
@@ -140,18 +157,9 @@ def read_labels(root: Location, identity: str, label: str) -> Labels:
 
 def read_preview(root: Location, identity: str) -> Image:
     """Read the stored picture of an image, shape (M, N) or (M, N, 3)."""
-    group = _open_group(open_storage(root), image_name(identity))
+    group = open_group(open_storage(root), image_name(identity), without="labels")
     pixels = np.asarray(group["0"][...])  # type: ignore[index]
     return np.moveaxis(pixels, 0, -1) if pixels.ndim == 3 else pixels
-
-
-def _open_group(storage: Storage, name: str) -> zarr.Group:
-    """Read a group's files into memory, wherever the store lies; labels below an image's group are left out."""
-    make = default_buffer_prototype().buffer.from_bytes
-    start = len(name) + 1
-    names = (file for file in storage.files(name) if not file[start:].startswith("labels/"))
-    memory = MemoryStore({file[start:]: make(storage.read(file)) for file in names})
-    return zarr.open_group(memory, mode="r", zarr_format=3)
 
 
 def make_preview(image: Image, working: Floats, pixels: Pixels) -> Image:
@@ -207,12 +215,13 @@ def _add_label(storage: Storage, image: str, entry: Entry) -> dict[str, bytes]:
 
 def _label_group(entry: Entry) -> Files:
     array = array_files(entry.labels, ("y", "x"))
-    return {"zarr.json": group_metadata(_label_attributes(entry)), **_below("0", array)}
+    tree = below(TREE, tree_files(entry.tree)) if entry.tree is not None else {}
+    return {"zarr.json": group_metadata(_label_attributes(entry)), **below("0", array), **tree}
 
 
-def _image_group(entry: Entry) -> Files:
-    color = entry.preview.ndim == 3
-    pixels = np.moveaxis(entry.preview, -1, 0) if color else entry.preview
+def _image_group(entry: Entry, preview: Image) -> Files:
+    color = preview.ndim == 3
+    pixels = np.moveaxis(preview, -1, 0) if color else preview
     height, width = entry.labels.shape
     steps = [height / pixels.shape[-2], width / pixels.shape[-1]]
     axes = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
@@ -229,14 +238,10 @@ def _image_group(entry: Entry) -> Files:
     }
     return {
         "zarr.json": group_metadata(attributes),
-        **_below("0", array_files(pixels, tuple(axis["name"] for axis in axes))),
+        **below("0", array_files(pixels, tuple(axis["name"] for axis in axes))),
         "labels/zarr.json": _labels_metadata([entry.label]),
-        **_below(f"labels/{entry.label}", _label_group(entry)),
+        **below(f"labels/{entry.label}", _label_group(entry)),
     }
-
-
-def _below(folder: str, files: Files) -> Files:
-    return {f"{folder}/{name}": data for name, data in files.items()}
 
 
 def _multiscale(name: str, axes: list[dict[str, str]], steps: list[float]) -> dict[str, Any]:

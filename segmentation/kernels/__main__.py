@@ -6,6 +6,7 @@ import time
 import numpy as np
 
 from segmentation.contours import encode_picture, render_contours
+from segmentation.hierarchy import region_tree
 from segmentation.kernels.jpeg import check_blocks, check_details
 from segmentation.params import KMeans, Recipe, Spectral, Ward
 from segmentation.pipeline import segment
@@ -35,6 +36,8 @@ def main() -> None:
                 labels = segment(image, Recipe(scale=0.5, min_region_size=40, method=method), chosen).labels
                 region_table(labels, image)
                 encode_picture(render_contours(image, labels))
+    for image in (colour, colour[..., 0], colour.astype(np.uint16), colour[..., 0].astype(np.float64)):
+        region_tree(image, mask=mask).contours()
     sys.stdout.write(f"Loops are compiled for this machine ({time.perf_counter() - started:.0f} s).\n")
 
 

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from benchmarks import chain, eigenvectors, kmeans, labels, memory, ncut, pictures, reference_cases
+from benchmarks import chain, eigenvectors, hierarchy, kmeans, labels, memory, ncut, pictures, reference_cases
 from benchmarks.measure import interleaved, markdown
 
 
 @pytest.mark.parametrize(
     "benchmark",
-    [chain, eigenvectors, kmeans, labels, memory, ncut, pictures, reference_cases],
+    [chain, eigenvectors, hierarchy, kmeans, labels, memory, ncut, pictures, reference_cases],
     ids=lambda module: module.__name__,
 )
 def test_it_runs_and_its_rows_make_a_table(benchmark):

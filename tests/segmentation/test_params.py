@@ -3,7 +3,8 @@ import inspect
 import pytest
 
 from segmentation.cluster import GRAPH_FIELDS, METHODS
-from segmentation.params import KMeans, Spectral, Ward
+from segmentation.errors import ParameterError
+from segmentation.params import Hierarchy, KMeans, Recipe, Spectral, Ward, parse_recipe
 
 
 def keywords(function):
@@ -14,7 +15,7 @@ def keywords(function):
     }
 
 
-@pytest.mark.parametrize("model", [Spectral, Ward, KMeans])
+@pytest.mark.parametrize("model", [Spectral, Ward, KMeans, Hierarchy])
 def test_each_field_is_a_keyword_of_exactly_one_step(model):
     name = model.model_fields["method"].default
     method = METHODS[name]
@@ -26,7 +27,7 @@ def test_each_field_is_a_keyword_of_exactly_one_step(model):
 
 
 def test_every_method_has_a_model():
-    assert set(METHODS) == {model.model_fields["method"].default for model in (Spectral, Ward, KMeans)}
+    assert set(METHODS) == {model.model_fields["method"].default for model in (Spectral, Ward, KMeans, Hierarchy)}
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,25 @@ def test_defaults_of_functions_are_those_of_the_models(model, path):
     for keyword, parameter in keywords(function).items():
         if keyword not in ("random_state", "radius"):  # a radius of 0 chooses the other graph
             assert parameter.default == model.model_fields[keyword].default, keyword
+
+
+def test_scale_and_sigma_suit_the_method_where_they_are_not_given():
+    assert (Recipe().sigma, Recipe().scale) == (2, 0.2)
+    for recipe in (Recipe(method=Hierarchy()), parse_recipe({"method": {"method": "hierarchy"}})):
+        assert (recipe.sigma, recipe.scale) == (0, 1)
+    assert parse_recipe({"scale": 0.5, "method": {"method": "hierarchy"}}).scale == 0.5
+    assert parse_recipe(Recipe(scale=0.5, sigma=1, method=Hierarchy()).model_dump()).sigma == 1
+
+
+def test_another_number_of_regions_is_checked():
+    assert Recipe(method=Hierarchy()).with_regions(8) == Recipe(method=Hierarchy(n_regions=8))
+    with pytest.raises(ParameterError, match=r"n_clusters: .*, got 'auto'"):
+        Recipe(method=KMeans()).with_regions("auto")
+    with pytest.raises(ParameterError, match="leave it out"):
+        Recipe(method=Hierarchy(threshold=0.2)).with_regions(8)
+
+
+def test_descriptions_say_what_a_choice_allows():
+    fields = Hierarchy.model_json_schema()["properties"]
+    assert fields["n_regions"]["description"].endswith(" Allowed: auto or ≥ 1.")
+    assert "Allowed" not in fields["threshold"]["description"]

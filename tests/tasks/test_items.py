@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segmentation import Recipe, Spectral, Ward, segment
+from segmentation import Hierarchy, Recipe, Spectral, Ward, segment
 from segmentation.cluster import grow_tree
 from segmentation.io.images import decode
 from segmentation.io.reading import read_image
@@ -14,7 +14,7 @@ from segmentation.io.records import read_records, read_table
 from segmentation.io.sources import list_images
 from segmentation.io.storage import open_storage
 from segmentation.io.store import read_labels
-from segmentation.planning import State, Work, label_key
+from segmentation.planning import State, StoredTree, Work, label_key
 from tasks.items import (
     Job,
     cluster_items,
@@ -117,6 +117,66 @@ def test_several_numbers_of_regions_are_cuts_of_one_tree(works, job, monkeypatch
     refused = [record for record in records if record.state is State.REJECTED]
     assert {record.label for record in refused} == {"ward-2", "ward-5", "ward-3"}
     assert len({(record.reason, record.step, record.digest) for record in refused}) == 1
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(method=Hierarchy()),
+        Recipe(method=Hierarchy(smallest_region=9), min_region_size=40),
+        Recipe(scale=0.5, sigma=1, method=Hierarchy()),
+    ],
+)
+def test_a_stored_tree_that_is_cut_gives_what_a_run_would_have_given(works, job, recipe, archive):
+    job = replace(job, label="cut", recipe=recipe)
+    grown = [record for record in run_chain(works, job)[0] if record.state is State.SEGMENTED]
+    fresh = replace(job, root=f"{job.root}-again")
+    expected, again = run_chain([replace(work, regions=n) for work in works for n in (2, "auto")], fresh)
+    for path in archive.rglob("*.*"):
+        path.unlink()
+    stored = [
+        Work(record.ref, regions=n, stored=StoredTree("cut", record.digest, record.mask_digest, recipe))
+        for record in grown
+        for n in (2, "auto")
+    ]
+    recut, root = run_chain(stored, replace(job, run="000002-x"))
+    wanted = {(record.ref.id, record.label): record for record in expected if record.state is State.SEGMENTED}
+    assert len(recut) == len(wanted) == 10
+    for record in recut:
+        other = wanted[record.ref.id, record.label]
+        same = ("state", "key", "digest", "height", "width", "channels", "n_regions", "scores")
+        assert {name: getattr(record, name) for name in same} == {name: getattr(other, name) for name in same}
+        group = f"images/*/{record.ref.id}.ome.zarr/labels/{record.label}"
+        files = {path.relative_to(root): path.read_bytes() for path in root.glob(f"{group}/**/*") if path.is_file()}
+        assert {f"tree/{name}/zarr.json" for name in ("base", "merges", "heights", "sums")} <= {
+            str(name).split(f"/{record.label}/")[1] for name in files
+        }
+        assert files == {
+            path.relative_to(again): path.read_bytes() for path in again.glob(f"{group}/**/*") if path.is_file()
+        }
+        if recipe.scale == 1 and record.ref.id == recut[0].ref.id:  # its preview is the image itself
+            assert (root / record.contour).read_bytes() == (again / other.contour).read_bytes()
+    tables = [
+        read_table(open_storage(place), f"runs/{run}/regions/00000.parquet")
+        for place, run in ((root, "000002-x"), (again, fresh.run))
+    ]
+    assert repr(tables[0].to_pylist()) == repr(tables[1].to_pylist())  # NaN is not equal to itself
+
+
+def test_a_tree_that_is_gone_or_damaged_fails_its_image_alone(works, job):
+    job = replace(job, label="cut", recipe=Recipe(method=Hierarchy()))
+    records, root = run_chain(works, job)
+    grown = [record for record in records if record.state is State.SEGMENTED]
+    (chunk,) = root.glob(f"images/*/{grown[0].ref.id}.ome.zarr/labels/cut/tree/merges/c/0/0")
+    chunk.write_bytes(b"x")
+    stored = [
+        Work(record.ref, regions=2, stored=StoredTree("cut", record.digest, record.mask_digest, job.recipe))
+        for record in grown
+    ]
+    bad, *good = run_chain(stored, replace(job, run="000002-x"))[0]
+    assert (bad.state, bad.step) == (State.FAILED, "load")
+    assert "labels/cut/tree: holds no tree that can be read" in bad.reason
+    assert {record.state for record in good} == {State.SEGMENTED}
 
 
 def test_one_number_of_regions_may_fail_where_another_does_not(works, job):

@@ -3,6 +3,9 @@
 const CARDS_PER_PAGE = 48;
 /** Pictures narrower than this many pixels are enlarged as blocks, not blurred. */
 const SMALL_PX = 200;
+const WIDE_LINES_PX = 400;
+/** The trees that `regionflow recut` takes if it is not told whose. */
+const TREES = "hierarchy";
 const byId = (id) => document.getElementById(id);
 const data = window.regionflow;
 if (!data) {
@@ -269,7 +272,102 @@ function figure(row, chosen) {
   } else {
     frame.append(refusal(row));
   }
-  return make("figure", chosen ? "chosen" : "", head, frame, facts(row, segmented));
+  const element = make("figure", chosen ? "chosen" : "", head, frame, facts(row, segmented));
+  if (segmented && rows.cuts[row]) loadCuts(row, frame);
+  return element;
+}
+
+/* Cuts of a region tree: a slider from few regions to many, over borders that the store holds once for all of them. */
+const cutsName = (row) => `${data.id[rows.image[row]]}/${data.labels[rows.label[row]]}`;
+
+function loadCuts(row, frame) {
+  const show = () => {
+    const cuts = window.regionflowCuts?.[cutsName(row)];
+    if (cuts && window.DecompressionStream) void addSlider(row, frame, cuts);
+  };
+  if (window.regionflowCuts?.[cutsName(row)]) {
+    show();
+    return;
+  }
+  const script = make("script");
+  script.addEventListener("load", () => {
+    script.remove();
+    show();
+  });
+  script.addEventListener("error", () => script.remove());
+  script.src = pictureUrl(row).replace(/\.[^.]*$/, ".cuts.js");
+  document.head.append(script);
+}
+
+const bytesOf = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+
+async function addSlider(row, frame, cuts) {
+  const unpacked = new Blob([bytesOf(cuts.borders)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const borders = new Uint8Array(await new Response(unpacked).arrayBuffer());
+  const photo = new Image();
+  photo.src = `data:image/jpeg;base64,${cuts.picture}`;
+  await photo.decode();
+  const canvas = make("canvas", cuts.width < SMALL_PX ? "small" : "");
+  canvas.width = cuts.width;
+  canvas.height = cuts.height;
+  canvas.hidden = true;
+  canvas.setAttribute("role", "img");
+  frame.append(canvas);
+  const label = data.labels[rows.label[row]];
+  const whose = label === TREES ? "" : ` --label ${label}`;
+  const outlined = frame.querySelector("a");
+  const slider = make("input");
+  slider.type = "range";
+  slider.max = cuts.regions.length - 1;
+  slider.value = cuts.stored;
+  slider.setAttribute("aria-label", `Number of regions of ${label}`);
+  const shown = make("output");
+  const note = make("span", "aside");
+  const turn = () => {
+    const stop = Number(slider.value);
+    const stored = stop === cuts.stored;
+    const text = count(cuts.regions[stop], "region");
+    shown.textContent = text;
+    note.textContent = stored ? "as stored" : `regionflow recut … --regions ${cuts.regions[stop]}${whose}`;
+    note.classList.toggle("code", !stored);
+    slider.setAttribute("aria-valuetext", stored ? `${text}, as stored` : text);
+    canvas.setAttribute("aria-label", `Outlines of ${text} over ${data.name[rows.image[row]]}`);
+    if (!stored) drawCut(canvas, photo, borders, stop + 1);
+    canvas.hidden = stored;
+    outlined.hidden = !stored;
+  };
+  slider.addEventListener("input", turn);
+  turn();
+  frame.after(make("div", "cuts", make("span", "aside", "Fewer"), slider, make("span", "aside", "More"), shown, note));
+}
+
+/** Draw all borders that are there from the given stop on, or from one before it: light lines with a dark rim. */
+function drawCut(canvas, photo, borders, stop) {
+  const { width, height } = canvas;
+  const lines = new ImageData(width, height);
+  const pixels = new Uint32Array(lines.data.buffer);
+  const [line, rim] = new Uint32Array(new Uint8Array([255, 214, 64, 255, 20, 12, 0, 140]).buffer);
+  /* A picture that the window makes smaller needs wider lines. */
+  const wide = Math.max(width, height) > WIDE_LINES_PX ? 1 : 0;
+  const paint = (color, from, to, wanted) => {
+    for (let row = 0, at = 0; row < height; row += 1) {
+      for (let column = 0; column < width; column += 1, at += 1) {
+        if (!wanted(at)) continue;
+        for (let y = Math.max(0, row + from); y <= Math.min(height - 1, row + to); y += 1) {
+          for (let x = Math.max(0, column + from); x <= Math.min(width - 1, column + to); x += 1) {
+            if (pixels[y * width + x] !== line) pixels[y * width + x] = color;
+          }
+        }
+      }
+    }
+  };
+  paint(line, 0, wide, (at) => borders[at] > 0 && borders[at] <= stop);
+  paint(rim, -1, 1, (at) => pixels[at] === line);
+  const overlay = new OffscreenCanvas(width, height);
+  overlay.getContext("2d").putImageData(lines, 0, 0);
+  const context = canvas.getContext("2d");
+  context.drawImage(photo, 0, 0, width, height);
+  context.drawImage(overlay, 0, 0);
 }
 
 function facts(row, segmented) {

@@ -13,11 +13,13 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from segmentation import Recipe, Ward, segment
+from segmentation import Hierarchy, Recipe, Ward, region_tree, segment
 from segmentation.contours import encode_picture, render_contours
+from segmentation.cuts import cut_tree, measure_tree
 from segmentation.io.gallery import write_gallery
 from segmentation.io.records import commit_batch, publish_index
 from segmentation.io.runs import write_run
+from segmentation.io.slider import slider_script
 from segmentation.io.sources import image_id
 from segmentation.io.store import Entry, write_entry
 from segmentation.planning import ImageRef, Record, State
@@ -396,6 +398,132 @@ def test_address_that_names_no_image_opens_nothing(archive_page, address):
     archive_page.value("new Promise((resolve) => setTimeout(resolve))")
     assert archive_page.value("document.getElementById('view').open") is False
     assert len(archive_page.texts(".card")) == 48
+
+
+TREE_RECIPE = Recipe(method=Hierarchy(n_regions=4))
+#: What is drawn on the canvas of the first figure: yellow of lines, by pixel.
+LINES = """(() => {
+  const canvas = document.querySelector("figure canvas");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const lines = [];
+  for (let at = 0; at < data.length; at += 4)
+    lines.push(Number(data[at] === 255 && data[at + 1] === 214 && data[at + 2] === 64));
+  return lines;
+})()"""
+
+
+def stripes():
+    """Draw four stripes of grey, each a little brighter than the one before by more: 40 by 60 pixels."""
+    image = np.repeat(np.repeat(np.array([[0, 20, 60, 160]], np.uint8), 15, axis=1), 40, axis=0)
+    return image + np.random.default_rng(0).integers(0, 3, image.shape, dtype=np.uint8)
+
+
+def stored_tree(root, name, label="hierarchy"):
+    """Store an image with its tree, cut into four regions, as a run does."""
+    image = stripes()
+    tree = measure_tree(region_tree(image), image, TREE_RECIPE)
+    labels, scores = cut_tree(tree, TREE_RECIPE)
+    done = record(name, label=label, scores=scores, n_regions=4, height=40, width=60)
+    picture, suffix = encode_picture(render_contours(image, labels))
+    entry = Entry(
+        id=done.ref.id,
+        source=done.ref.display_name,
+        digest=done.digest,
+        source_bytes=done.ref.size,
+        label=label,
+        key=done.key,
+        recipe=TREE_RECIPE,
+        labels=labels,
+        areas={},
+        scores=scores,
+        preview=image,
+        picture=picture,
+        picture_suffix=suffix,
+        tree=tree,
+        slider=slider_script(f"{done.ref.id}/{label}", image, tree.tree, 4),
+    )
+    _, contour = write_entry(root, entry)
+    return tree.tree, replace(done, contour=contour)
+
+
+@pytest.fixture
+def tree_page(tmp_path, browser):
+    """Open the page of one image, as a label with a tree and one without, in a hostile folder; return the tree."""
+    root = tmp_path / "archive & <store> #1 100%?"
+    tree, done = stored_tree(root, PICTURE)
+    write_records(root, done, stored(root, PICTURE, 0.9))
+    browser.open(Path(write_gallery(root)).as_uri())
+    click(browser, ".card")
+    return tree
+
+
+def slide(browser, stop):
+    slider = "document.querySelector('.cuts input')"
+    browser.value(f"{slider}.value = {stop}; {slider}.dispatchEvent(new Event('input'))")
+
+
+@needs_chromium
+def test_slider_over_cuts_starts_at_what_is_stored_and_only_where_there_is_a_tree(tree_page, browser):
+    browser.wait("document.querySelector('.cuts')")
+    assert browser.texts("figure:has(.cuts) h3") == ["hierarchy"]
+    assert browser.texts("figure h3") == ["hierarchy", "ward"]
+    assert browser.texts(".cuts output") == ["4 regions"]
+    assert browser.texts(".cuts output + span") == ["as stored"]
+    assert browser.value("document.querySelector('figure canvas').hidden") is True
+    assert browser.value("document.querySelector('figure .frame a').hidden") is False
+
+
+@needs_chromium
+def test_every_stop_of_the_slider_draws_the_borders_of_as_many_regions(tree_page, browser):
+    browser.wait("document.querySelector('.cuts')")
+    n_stops = browser.value("Number(document.querySelector('.cuts input').max)") + 1
+    assert n_stops > 5
+    seen = []
+    for stop in (0, 1, 2, n_stops - 1):
+        slide(browser, stop)
+        (text,) = browser.texts(".cuts output")
+        n_regions = int(text.split()[0])
+        seen.append(n_regions)
+        labels = tree_page.cut(n_regions=n_regions)
+        borders = np.zeros(labels.shape, bool)
+        borders[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+        borders[:-1] |= labels[:-1] != labels[1:]
+        drawn = np.array(browser.value(LINES), bool).reshape(labels.shape)
+        np.testing.assert_array_equal(drawn, borders)
+        assert browser.value("document.querySelector('.cuts input').getAttribute('aria-valuetext')") == text
+        assert browser.texts(".cuts output + span") == [f"regionflow recut … --regions {n_regions}"]
+        assert browser.value("document.querySelector('figure .frame a').hidden") is True
+    assert seen == [1, 2, 3, max(seen)]
+    assert max(seen) > 4
+    slide(browser, 3)
+    assert browser.texts(".cuts output + span") == ["as stored"]
+    assert browser.value("document.querySelector('figure canvas').hidden") is True
+
+
+@needs_chromium
+def test_arrow_keys_move_the_slider_that_has_the_focus_and_not_the_page(tree_page, browser):
+    browser.wait("document.querySelector('.cuts')")
+    browser.value("document.querySelector('.cuts input').focus()")
+    browser.press("ArrowLeft")
+    browser.press("ArrowLeft")
+    assert browser.texts(".cuts output") == ["2 regions"]
+    browser.press("ArrowRight")
+    assert browser.texts(".cuts output") == ["3 regions"]
+    assert browser.texts("#place") == ["1 / 1"]
+    assert browser.value("document.querySelector('.cuts input').getAttribute('aria-label')").endswith("of hierarchy")
+
+
+@needs_chromium
+def test_slider_that_is_not_in_the_store_is_not_there(tmp_path, browser):
+    _, done = stored_tree(tmp_path, "a.png")
+    write_records(tmp_path, done)
+    (cuts,) = tmp_path.glob("contours/*/*.cuts.js")
+    cuts.unlink()
+    browser.open(Path(write_gallery(tmp_path)).as_uri())
+    click(browser, ".card")
+    browser.wait("document.querySelector('figure img').naturalWidth === 60")
+    browser.wait("!document.head.querySelector('script')")
+    assert browser.texts(".cuts") == []
 
 
 @needs_chromium
