@@ -79,23 +79,23 @@ def _grey(photo: Photo) -> Photo:
     return np.rint(photo @ [0.299, 0.587, 0.114]).astype(np.uint8)
 
 
-def _of_recipes(make: Callable[[int], Any]) -> Callable[[Photo], Iterator[NDArray]]:
+def _of_recipes(make: Callable[[Any], Any], numbers: tuple[Any, ...]) -> Callable[[Photo], Iterator[NDArray]]:
     def segment_all(photo: Photo) -> Iterator[NDArray]:
         from segmentation import Recipe, segment
 
-        for number in NUMBERS:
+        for number in numbers:
             yield segment(photo, Recipe(sigma=1, scale=0.5, method=make(number))).labels
 
     return segment_all
 
 
-def _spectral(number: int) -> Any:
+def _spectral(number: Any) -> Any:
     from segmentation import Spectral
 
     return Spectral(n_regions=number, extra_regions=0)
 
 
-def _ward(number: int) -> Any:
+def _ward(number: Any) -> Any:
     from segmentation import Ward
 
     return Ward(n_regions=number)
@@ -135,9 +135,11 @@ METHODS = (
     Method("hierarchy, auto", _hierarchy_auto, ("auto",), (0,)),
     Method("hierarchy, by number", _hierarchy_numbers, NUMBERS, _EIGHT),
     Method("hierarchy, grey", lambda photo: _hierarchy(_grey(photo)), tuple(THRESHOLDS.round(2)), _EVERY_THIRD),
-    Method("spectral", _of_recipes(_spectral), NUMBERS, _EIGHT),
-    Method("ward", _of_recipes(_ward), NUMBERS, _EIGHT),
-    Method("kmeans, L*a*b*", _of_recipes(_kmeans), NUMBERS, _EIGHT),
+    Method("spectral", _of_recipes(_spectral, NUMBERS), NUMBERS, _EIGHT),
+    Method("spectral, auto", _of_recipes(_spectral, ("auto",)), ("auto",), (0,)),
+    Method("ward", _of_recipes(_ward, NUMBERS), NUMBERS, _EIGHT),
+    Method("ward, auto", _of_recipes(_ward, ("auto",)), ("auto",), (0,)),
+    Method("kmeans, L*a*b*", _of_recipes(_kmeans, NUMBERS), NUMBERS, _EIGHT),
     Method("felzenszwalb (scikit-image)", _felzenszwalb, _SCALES, tuple(range(len(_SCALES)))),
     Method("SLIC + cut_normalized (scikit-image)", _slic_ncut, _CUTS, tuple(range(len(_CUTS)))),
 )

@@ -293,7 +293,7 @@ def _stretch(values: Image, low: float, high: float) -> Bytes8:
 
 def _display_range(image: Image, inside: Bools) -> tuple[float, float]:
     # Copies only where something is left out: they would count in the memory of a large image.
-    counted = image.reshape(inside.size, -1) if inside.all() else image[inside]
+    counted = image.reshape(inside.size, -1) if inside.size and inside.all() else image[inside]
     is_float = image.dtype.kind == "f"
     finite = np.isfinite(counted) if is_float else np.bool_(True)
     counted = counted.ravel() if finite.all() else counted[finite]

@@ -219,7 +219,7 @@ def _stamp(ref: ImageRef) -> tuple[object, ...]:
 #: A batch ends when its images have this many pixels: some seconds of work for any method.
 _BATCH_PIXELS = 10_000_000
 #: Peak bytes per working pixel while an image is clustered; measured by benchmarks/memory.py, rounded up.
-_CLUSTER_BYTES_PER_PIXEL = {"spectral": 350, "ward": 450, "kmeans": 120, "hierarchy": 280}
+_CLUSTER_BYTES_PER_PIXEL = {"spectral": 350, "ward": 450, "kmeans": 120, "hierarchy": 320}
 #: Of a solver for the eigenvectors of all pixels.
 _SOLVER_BYTES_PER_PIXEL = 1200
 #: Edges, and the arrays they are made of, per pixel and square pixel of the radius of affinities.

@@ -235,7 +235,7 @@ def test_the_form_of_a_run_has_every_parameter_with_its_bounds_choices_and_descr
     schema = served.deployment("segment-archive/nightly")["parameter_openapi_schema"]
     assert schema["required"] == ["source", "output"]
     models = schema["definitions"]
-    assert set(models) >= {"Recipe", "Spectral", "Ward", "KMeans", "Settings"}
+    assert set(models) >= {"Recipe", "Spectral", "Ward", "KMeans", "Hierarchy", "Settings"}
     for model in (schema, *models.values()):
         for name, field in model["properties"].items():
             assert field.get("title"), name
@@ -244,7 +244,8 @@ def test_the_form_of_a_run_has_every_parameter_with_its_bounds_choices_and_descr
     assert (scale["exclusiveMinimum"], scale["maximum"]) == (0, 1)
     assert scale["description"].endswith("Allowed: > 0 and ≤ 1.")  # the form shows no bounds of its own
     assert models["Spectral"]["properties"]["assign_labels"]["enum"] == ["kmeans", "discretize", "cluster_qr"]
-    assert models["Spectral"]["properties"]["n_regions"]["minimum"] == 1
+    auto, number = models["Spectral"]["properties"]["n_regions"]["anyOf"]
+    assert (auto["const"], number["type"], number["minimum"]) == ("auto", "integer", 1)
     assert models["Settings"]["properties"]["pixels"]["enum"] == ["preview", "full", "none"]
     assert models["Recipe"]["properties"]["method"]["discriminator"]["propertyName"] == "method"
 
