@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from segmentation.io.export import LabelledImage
-from segmentation.io.places import is_url
 from segmentation.io.records import read_records, read_table, region_table_name, shard_of
 from segmentation.io.runs import list_runs
 from segmentation.io.storage import Location, Storage, open_storage
@@ -24,7 +23,7 @@ def summarise(root: Location) -> dict[str, Any]:
         states[record.state.value] += 1
     refused = [record for record in records if record.state is not State.SEGMENTED]
     return {
-        "output": storage.url if is_url(storage.url) else str(root),
+        "output": storage.url,
         "images": len({record.ref.id for record in records}),
         "labels": dict(sorted(counts.items())),
         "runs": list_runs(storage, _LAST_RUNS),
