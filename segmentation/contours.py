@@ -277,7 +277,7 @@ def displayable(image: Image, labels: Labels) -> Bytes8:
     low, high = _display_range(image, labels != 0)
     picture = np.empty(image.shape, np.uint8)
     # In blocks of rows: floats of the whole image would take ten times the memory of the picture.
-    n_rows = max(1, _BLOCK_VALUES * len(image) // image.size)
+    n_rows = max(1, _BLOCK_VALUES * len(image) // max(1, image.size))
     for start in range(0, len(image), n_rows):
         picture[start : start + n_rows] = _stretch(image[start : start + n_rows], low, high)
     return picture

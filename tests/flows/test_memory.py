@@ -1,5 +1,6 @@
 """The bound on a worker's memory holds, whatever the sizes of the images."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -22,18 +23,19 @@ SIDES = [300, 2400, 300, 900, 5600, 300, 2400, 900, 2400, 300, 2400, 900]
 
 
 class WorkerWatch(threading.Thread):
-    """Reads the peak memory of every worker process of this one, again and again."""
+    """Reads the peak memory of every worker process that this one starts from now on, again and again."""
 
     def __init__(self):
         super().__init__(daemon=True)
+        self.others = {worker.pid for worker in workers(os.getpid())}  # of a cluster that tests share
         self.peaks = {}
         self.ended = threading.Event()
 
     def run(self):
-        import os
-
         while not self.ended.wait(0.05):
             for worker in workers(os.getpid()):
+                if worker.pid in self.others:
+                    continue
                 try:
                     status = Path(f"/proc/{worker.pid}/status").read_text()
                     self.peaks[worker.pid] = int(status.split("VmHWM:")[1].split()[0]) * 1024
