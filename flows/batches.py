@@ -14,7 +14,7 @@ from prefect.futures import PrefectFuture
 
 from segmentation.errors import ClusterError
 from segmentation.planning import Batch, Record, State, Work, label_key
-from tasks.batch import BatchHandle, StalledError, WorkerLostError
+from tasks.batch import BatchHandle, StalledError, WorkerLostError, restart_worker
 from tasks.items import Job
 from tasks.steps import build_graph, cluster, load, render_contours, smooth_and_rescale, store
 
@@ -101,7 +101,7 @@ def drive(
     """
     done: SimpleQueue[tuple[BatchHandle, list[PrefectFuture[Any]]]] = SimpleQueue()
     waiting: deque[Batch] = deque()
-    suspects: deque[Batch] = deque()
+    suspects: deque[tuple[Batch, bool]] = deque()  # with True, its worker had no memory left
     seats = Seats(client)
     fresh = iter(batches)
     running = 0
@@ -117,8 +117,14 @@ def drive(
         if alone:
             if not suspects:
                 return
-            batch = replace(suspects.popleft(), whole_worker=True)
-            _submit(BatchHandle(client, job, batch, seats.wait(batch), limit_s), done)
+            batch, was_full = suspects.popleft()
+            batch = replace(batch, whole_worker=True)
+            worker = seats.wait(batch)
+            if was_full:  # what other images have left behind on it must not count against this one
+                seats.leave(batch, worker)
+                restart_worker(client, worker)
+                worker = seats.wait(batch)
+            _submit(BatchHandle(client, job, batch, worker, limit_s), done)
             running = 1
         handle, chain = done.get()
         batch = handle.batch
@@ -134,7 +140,7 @@ def drive(
         elif alone:
             yield Lost(batch, step, _REASONS[type(error)])
         else:
-            suspects.append(batch)
+            suspects.append((batch, isinstance(error, MemoryError)))
 
 
 def lost_records(lost: Lost, job: Job) -> list[Record]:

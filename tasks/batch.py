@@ -86,15 +86,8 @@ class BatchHandle:
                 if self.worker not in self.client.nthreads():
                     raise WorkerLostError(f"worker {self.worker} died") from None
             if time.monotonic() > until:
-                self._end_worker()
+                restart_worker(self.client, self.worker)
                 raise StalledError(f"no answer within {self.limit_s / 60:.0f} minutes")
-
-    def _end_worker(self) -> None:
-        """Have the worker killed, which may hang in a read that nothing interrupts, and started anew."""
-        try:
-            self.client.restart_workers([self.worker], timeout=_RESTART_S, raise_for_error=False)
-        except (OSError, ValueError) as error:  # without a nanny nobody can
-            raise ClusterError(f"worker {self.worker} does not answer, and cannot be restarted ({error})") from error
 
     def collect(self) -> Any:
         """Fetch the result of the last step, which is small, and let the cluster forget the batch."""
@@ -109,3 +102,17 @@ class BatchHandle:
         if self.future is not None:
             self.future.release()
             self.future = None
+
+
+def restart_worker(client: Client, worker: str) -> None:
+    """Have a worker killed, which may hang in a read that nothing interrupts, and started anew.
+
+    Raises
+    ------
+    ClusterError
+        It has no nanny: nobody can.
+    """
+    try:
+        client.restart_workers([worker], timeout=_RESTART_S, raise_for_error=False)
+    except (OSError, ValueError) as error:
+        raise ClusterError(f"worker {worker} does not answer, and cannot be restarted ({error})") from error
