@@ -15,14 +15,15 @@ from rich.status import Status
 
 from flows.dask_cluster import cluster_for
 from flows.demo_cases import ARCHIVE_RECIPES, CASES, INPUTS, Case, write_inputs, write_pictures
-from flows.demo_page import ARCHIVE, FIGURES, PAGE, PICTURES, STORE, write_page
+from flows.demo_page import write_page
+from flows.demo_results import ARCHIVE, FIGURES, PAGE, PICTURES, STORE
 from flows.progress import observed_by
 from flows.report import RunReport
 from flows.segment_archive import segment_archive
 from flows.segment_image import segment_image
 from flows.settings import Settings
 from segmentation.errors import ParameterError
-from segmentation.params import KMeans, Recipe, Spectral, Ward
+from segmentation.params import Hierarchy, KMeans, Recipe, Spectral, Ward
 from segmentation.pipeline import segment
 from segmentation.planning import Record, display
 
@@ -114,7 +115,7 @@ def _warm_workers() -> Iterator[Settings]:
     """Start one cluster for all flows, whose workers have loaded what they need before any clock runs."""
     with cluster_for(Settings()) as client:
         tiny = np.arange(64, dtype=np.uint8).reshape(8, 8) * np.uint8(3)
-        methods = Spectral(n_regions=2, extra_regions=0), Ward(n_regions=2), KMeans(n_clusters=2)
+        methods = Spectral(n_regions=2, extra_regions=0), Ward(n_regions=2), KMeans(n_clusters=2), Hierarchy()
         for method in methods:
             client.run(segment, tiny, Recipe(scale=0.5, method=method))
         yield Settings(scheduler=client.scheduler.address)

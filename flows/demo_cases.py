@@ -16,7 +16,7 @@ import numpy as np
 from flows.figures import png_bytes
 from segmentation.arrays import Bools, Floats, Ints
 from segmentation.io.files import write_atomically
-from segmentation.params import KMeans, Recipe, Spectral, Ward
+from segmentation.params import Hierarchy, KMeans, Recipe, Spectral, Ward
 
 INPUTS = "cases-input"
 _SIDE = 100
@@ -62,9 +62,12 @@ def command_options(recipe: Recipe) -> list[str]:
     --------
     >>> command_options(Recipe(sigma=0, method=KMeans(n_clusters=3, tol=0)))
     ['--method', 'kmeans', '--regions', '3', '--sigma', '0', '--set', 'tol=0']
+    >>> command_options(Recipe(method=Hierarchy()))
+    ['--method', 'hierarchy']
     """
-    changed = recipe.model_dump(exclude_defaults=True)
-    method = {name: value for name, value in changed.pop("method", {}).items() if name != "method"}
+    usual = dict(Recipe(method=type(recipe.method)()))
+    changed = {name: value for name, value in recipe if name != "method" and value != usual[name]}
+    method = recipe.method.model_dump(exclude_defaults=True, exclude={"method"})
     regions = method.pop("n_clusters", None) or method.pop("n_regions", None)
     options = [] if recipe.method.method == Spectral().method else ["--method", recipe.method.method]
     options += ["--regions", str(regions)] if regions else []
@@ -99,9 +102,12 @@ COINS = {
     for name in _ASSIGNERS
 }
 COINS_WARD = Case("coins.png", "ward", Recipe(method=Ward(n_regions=27)))
+HIERARCHY = tuple(
+    Case(f"{name}.png", f"hierarchy-{name}", Recipe(method=Hierarchy())) for name in ("astronaut", "coins")
+)
 CHINA = Case("china.jpg", "palette-16", Recipe(sigma=0, scale=1, method=KMeans(n_clusters=16, algorithm="minibatch")))
 COFFEE = {k: Case("coffee.png", f"kmeans-{k}", _palette(k)) for k in (3, 10)}
-CASES = (FOUR_CIRCLES, TWO_CIRCLES, *COINS.values(), COINS_WARD, CHINA, *COFFEE.values())
+CASES = (FOUR_CIRCLES, TWO_CIRCLES, *COINS.values(), COINS_WARD, *HIERARCHY, CHINA, *COFFEE.values())
 
 #: How the archive is segmented: the label is the method's name.
 ARCHIVE_RECIPES = {

@@ -16,12 +16,13 @@ from rich.console import Console
 
 from flows.cli import app
 from flows.demo import run_demo
-from flows.demo_cases import ARCHIVE_RECIPES, CASES, FOUR, circle_regions, command_options, draw_circles
+from flows.demo_cases import ARCHIVE_RECIPES, CASES, FOUR, HIERARCHY, circle_regions, command_options, draw_circles
 from flows.figures import Axis, color_regions, mean_colors, outlined, scatter
 from flows.recipes import recipe_from
 from segmentation.errors import ParameterError
 from segmentation.io.records import read_records
 from segmentation.io.runs import list_runs
+from segmentation.io.sources import image_id
 from segmentation.io.store import read_labels
 from segmentation.io.verify import verify_store
 
@@ -116,6 +117,25 @@ def test_page_shows_every_case_with_what_was_measured(demo, page):
                 assert f"<dd>{shown}</dd>" in page
     assert len(re.findall(r"figures/digit-\d\.png", page)) == 10
     assert page.count('<svg class="scatter"') == 5
+
+
+def test_page_shows_each_image_beside_the_cut_that_it_suggests(demo, page):
+    section = re.search(r'<section id="hierarchy">.*?</section>', page, re.DOTALL).group()
+    records = read_records(demo / "cases")
+    for case in HIERARCHY:
+        record = records[image_id(case.file), case.label]
+        assert case.recipe.method.n_regions == "auto"
+        assert 2 <= record.n_regions < record.scores["base_regions"]
+        for fact in (
+            str(record.n_regions),
+            f"{record.scores['threshold']:.3f}",
+            f"{record.scores['base_regions']:,.0f}",
+        ):
+            assert f"<dd>{fact}</dd>" in section
+        assert f"{case.command()}\n" in section
+    pictures = [values["src"] for values in Links(section).images]
+    assert pictures == [f"figures/{name}.png" for case in HIERARCHY for name in (case.file[:-4], case.label)]
+    assert next((demo / "cases" / "contours").glob("*/*.hierarchy-astronaut.cuts.js"))
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt install chromium)")
