@@ -65,7 +65,7 @@ def command_options(recipe: Recipe) -> list[str]:
     >>> command_options(Recipe(method=Hierarchy()))
     ['--method', 'hierarchy']
     """
-    usual = dict(Recipe(method=type(recipe.method)()))
+    usual = dict(Recipe(method=recipe.method))
     changed = {name: value for name, value in recipe if name != "method" and value != usual[name]}
     method = recipe.method.model_dump(exclude_defaults=True, exclude={"method"})
     regions = method.pop("n_clusters", None) or method.pop("n_regions", None)

@@ -9,7 +9,7 @@ from pydantic import Field
 from segmentation.errors import ParameterError
 from segmentation.io.places import is_url
 from segmentation.io.sources import Selection
-from segmentation.params import Finite, RegionCount
+from segmentation.params import Finite, Recipe, RegionCount
 
 
 def _shown(description: str, **rules: Any) -> Any:
@@ -17,6 +17,9 @@ def _shown(description: str, **rules: Any) -> Any:
     return Field(json_schema_extra={"description": description}, **rules)
 
 
+DEFAULT_RECIPE = Recipe()
+#: The form opens with all of it but `sigma` and `scale`, which suit the method that is chosen there.
+RecipeValue = Annotated[Recipe, Field(json_schema_extra={"default": DEFAULT_RECIPE.as_given()})]
 Source = Annotated[
     str,
     _shown(

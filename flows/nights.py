@@ -37,7 +37,7 @@ class Night:
         return {
             "source": self.source,
             "output": self.output,
-            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe": self.recipe.as_given(),
             "label": self.label,
             "mask": self.mask,
             "regions": self.regions,

@@ -9,7 +9,17 @@ from prefect.states import Completed
 
 from flows.archive import segment_images
 from flows.artifacts import shown_in_ui
-from flows.fields import LabelName, Masks, Output, Regions, Source, Which, check_full_paths
+from flows.fields import (
+    DEFAULT_RECIPE,
+    LabelName,
+    Masks,
+    Output,
+    RecipeValue,
+    Regions,
+    Source,
+    Which,
+    check_full_paths,
+)
 from flows.interrupts import listen
 from flows.progress import observer
 from flows.report import RunReport
@@ -17,10 +27,8 @@ from flows.settings import Settings
 from segmentation.errors import ParameterError
 from segmentation.io.places import is_url
 from segmentation.io.sources import ALL, IMAGE_SUFFIXES, list_images
-from segmentation.params import Recipe
 from segmentation.planning import State, display
 
-DEFAULT_RECIPE = Recipe()
 DEFAULT_SETTINGS = Settings()
 
 
@@ -28,7 +36,7 @@ DEFAULT_SETTINGS = Settings()
 def segment_archive(
     source: Source,
     output: Output,
-    recipe: Recipe = DEFAULT_RECIPE,
+    recipe: RecipeValue = DEFAULT_RECIPE,
     label: LabelName = "",
     mask: Masks = "",
     regions: Regions = (),

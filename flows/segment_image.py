@@ -7,13 +7,12 @@ from prefect import flow
 
 from flows.archive import segment_images
 from flows.artifacts import shown_in_ui
-from flows.fields import ImageFile, LabelName, Masks, Output, Regions, check_full_paths
+from flows.fields import DEFAULT_RECIPE, ImageFile, LabelName, Masks, Output, RecipeValue, Regions, check_full_paths
 from flows.interrupts import listen
-from flows.segment_archive import DEFAULT_RECIPE, final_state
+from flows.segment_archive import final_state
 from flows.settings import Settings
 from segmentation.errors import ParameterError
 from segmentation.io.sources import list_images
-from segmentation.params import Recipe
 from segmentation.planning import display
 
 ONE_WORKER = Settings(workers=1)
@@ -23,7 +22,7 @@ ONE_WORKER = Settings(workers=1)
 def segment_image(
     image: ImageFile,
     output: Output,
-    recipe: Recipe = DEFAULT_RECIPE,
+    recipe: RecipeValue = DEFAULT_RECIPE,
     label: LabelName = "",
     mask: Masks = "",
     regions: Regions = (),

@@ -144,6 +144,13 @@ REGIONS_FIELDS = {"spectral": "n_regions", "ward": "n_regions", "kmeans": "n_clu
 _GRIDS: dict[str, dict[str, float]] = {"hierarchy": {"sigma": 0.0, "scale": 1.0}}
 
 
+def _leave_grid_open(schema: dict[str, Any]) -> None:
+    """Prefill neither `sigma` nor `scale` in a form: what it opens with would stay when another method is chosen."""
+    _say_bounds(schema)
+    for name in _GRIDS["hierarchy"]:
+        schema["properties"][name].pop("default")
+
+
 class Recipe(Params):
     """Everything that changes the labels of an image. Same image, same recipe: same labels, byte for byte.
 
@@ -156,17 +163,19 @@ class Recipe(Params):
     (0.2, 1.0, 0.5)
     """
 
+    model_config = ConfigDict(json_schema_extra=_leave_grid_open)
+
     sigma: Finite = Field(
         2.0,
         ge=0,
         le=1000,
-        description="Gaussian smoothing before rescaling, in pixels; 0 is none, and best for hierarchy.",
+        description="Gaussian smoothing before rescaling, in pixels; 2 if not given, for hierarchy 0, which is none.",
     )
     scale: Finite = Field(
         0.2,
         gt=0,
         le=1,
-        description="Size of the grid that is clustered, as part of the original; 1 is best for hierarchy.",
+        description="Size of the grid that is clustered, as part of the original; 0.2 if not given, for hierarchy 1.",
     )
     method: MethodParams = Field(default_factory=Spectral, description="The method and its parameters.")
     min_region_size: int = Field(
@@ -188,6 +197,18 @@ class Recipe(Params):
         method = values.get("method")
         name = method.get("method") if isinstance(method, dict) else getattr(method, "method", None)
         return {**_GRIDS.get(str(name), {}), **values}
+
+    def as_given(self) -> dict[str, Any]:
+        """Return plain values that make this recipe: `sigma` and `scale` only where they are not what suits the method.
+
+        Examples
+        --------
+        >>> sorted(Recipe(scale=0.5, method=Hierarchy()).as_given())
+        ['method', 'min_region_size', 'refine', 'scale', 'seed']
+        """
+        usual = dict(Recipe(method=self.method))
+        suited = {name for name in _GRIDS["hierarchy"] if getattr(self, name) == usual[name]}
+        return self.model_dump(mode="json", exclude=suited)
 
     def with_regions(self, n_regions: RegionCount) -> "Recipe":
         """Return the same recipe for another number of regions, or of colours.

@@ -21,11 +21,15 @@ from commands import ENDLESS, RECIPE, alive, children, make_archive, make_endles
 
 from flows.cli import run_command
 from flows.deployments import check_schedule
+from flows.nights import Options
+from flows.recipes import recipe_from
 from flows.server import Home, has_prefect_server, live_server, write_private
 from flows.settings import Settings
 from segmentation import Recipe, Ward
 from segmentation.errors import ParameterError
+from segmentation.io.runs import list_runs
 from segmentation.io.verify import verify_store
+from segmentation.params import METHODS, parse_recipe
 from tests.browser import Browser, needs_chromium
 
 REPOSITORY = Path(__file__).parents[2]
@@ -243,6 +247,12 @@ def test_the_form_of_a_run_has_every_parameter_with_its_bounds_choices_and_descr
     scale = models["Recipe"]["properties"]["scale"]
     assert (scale["exclusiveMinimum"], scale["maximum"]) == (0, 1)
     assert scale["description"].endswith("Allowed: > 0 and ≤ 1.")  # the form shows no bounds of its own
+    assert "default" not in scale
+    assert "default" not in models["Recipe"]["properties"]["sigma"]
+    for name in ("segment-archive/segment-archive", "segment-image/segment-image"):
+        form = served.deployment(name)["parameter_openapi_schema"]["properties"]["recipe"]["default"]
+        assert set(form) == set(Recipe.model_fields) - {"sigma", "scale"}
+        assert parse_recipe(form) == Recipe()
     assert models["Spectral"]["properties"]["assign_labels"]["enum"] == ["kmeans", "discretize", "cluster_qr"]
     auto, number = models["Spectral"]["properties"]["n_regions"]["anyOf"]
     assert (auto["const"], number["type"], number["minimum"]) == ("auto", "integer", 1)
@@ -383,6 +393,29 @@ def test_a_night_is_started_from_its_form_and_its_page_shows_how_it_ended(served
 
 
 @needs_chromium
+def test_a_method_that_is_chosen_in_the_form_gets_the_grid_that_the_command_gives_it(
+    served, browser, archive, tmp_path
+):
+    deployment = served.deployment("segment-archive/segment-archive")["id"]
+    known = {run["id"] for run in served.runs_of("segment-archive/segment-archive")}
+    browser.open(f"{served.url[:-4]}/v2/deployments/deployment/{deployment}/run")
+    browser.wait("document.body.innerText.includes('Seed of everything')")
+    click(browser, "Hierarchy")
+    browser.wait("document.body.innerText.includes('How credible a border must be')")
+    for place, path in enumerate((archive, tmp_path / "out")):  # source and output come first
+        browser.value(f"document.querySelectorAll('textarea')[{place}].focus()")
+        browser.command("Input.insertText", text=str(path))
+    submit(browser)
+    run = next(run for run in served.runs_of("segment-archive/segment-archive") if run["id"] not in known)
+    assert not {"sigma", "scale"} & run["parameters"]["recipe"].keys()
+    assert served.ended(run["id"])["state_name"] == "Completed with rejections"
+    (made,) = list_runs(tmp_path / "out")
+    recipe = recipe_from(None, method="hierarchy")
+    assert parse_recipe(made["recipe"]) == recipe
+    assert (recipe.sigma, recipe.scale) == (0, 1)
+
+
+@needs_chromium
 def test_the_artifacts_of_a_finished_night_are_there_to_look_at(served, browser, pictures):
     nights = served.runs_of("segment-archive/nightly")
     ended = [run for run in nights if run["auto_scheduled"] and run["state_type"] == "COMPLETED"]
@@ -497,6 +530,16 @@ def test_another_number_of_regions_keeps_the_remembered_method(archive, tmp_path
     later = given[1].over(given[0]).night()
     assert (later.recipe.method.method, later.recipe.method.n_regions, later.regions) == ("ward", 8, [8, 16])
     assert later.parameters()["regions"] == [8, 16]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_form_of_a_night_prefills_no_grid_that_nobody_chose(method):
+    recipe = recipe_from(None, method=method)
+    night = Options(source="/in", output="/out", recipe=recipe.model_dump(mode="json")).night()
+    assert not {"sigma", "scale"} & night.parameters()["recipe"].keys()
+    assert parse_recipe(night.parameters()["recipe"]) == recipe
+    chosen = Options(source="/in", output="/out", recipe={**recipe.model_dump(mode="json"), "scale": 0.5}).night()
+    assert chosen.parameters()["recipe"]["scale"] == 0.5
 
 
 @pytest.mark.parametrize(
