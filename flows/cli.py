@@ -237,10 +237,10 @@ def recut(
     """
     from flows.console import run_observed
     from flows.recipes import parse_regions
-    from flows.settings import Settings, configure_prefect
+    from flows.settings import Execution, configure_prefect
     from segmentation.params import Hierarchy, parse
 
-    settings = parse(Settings, {"workers": workers, "memory": memory, "scheduler": scheduler})
+    settings = parse(Execution, {"workers": workers, "memory": memory, "scheduler": scheduler})
     parse(Hierarchy, {"threshold": threshold})
     if bool(regions) == (threshold is not None):
         raise ParameterError("give either --regions or --threshold: how many regions, or how credible their borders")

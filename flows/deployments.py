@@ -41,6 +41,7 @@ from prefect.workers.process import ProcessWorker
 from pydantic import ValidationError
 
 from flows.nights import Night
+from flows.recut_archive import recut_archive
 from flows.segment_archive import segment_archive
 from flows.segment_image import segment_image
 from flows.server import HEARTBEAT_S, SILENCE_S
@@ -64,6 +65,7 @@ _DESCRIPTIONS = {
     NIGHTLY: "Every night: segment what is new, changed or broken since the last one.",
     "segment-archive": "Segment every image of a folder that has no current result yet.",
     "segment-image": "Segment one image file.",
+    "recut-archive": "Cut the trees that hierarchy left in a store elsewhere: new label maps, without the images.",
 }
 
 
@@ -97,6 +99,7 @@ async def register(night: Night | None, working_dir: Path) -> None:
         owed = await _tidy(client)
         await _deploy(segment_archive, "segment-archive", working_dir)
         await _deploy(segment_image, "segment-image", working_dir)
+        await _deploy(recut_archive, "recut-archive", working_dir)
         if night is not None:
             known = await _nightly(client)
             active = known is None or all(schedule.active for schedule in known.schedules)

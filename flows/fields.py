@@ -39,8 +39,23 @@ Regions = Annotated[
     tuple[RegionCount, ...],
     _shown("Several numbers of regions, or auto, each for label maps of its own; the recipe's alone if empty."),
 ]
+TreeStore = Annotated[
+    str,
+    _shown(
+        "Store whose trees are cut: a folder (a full path, there where the run works), or s3://bucket/prefix.",
+        min_length=1,
+    ),
+]
+TreeLabel = Annotated[
+    str,
+    _shown("Label maps whose trees are cut; hierarchy if empty.", pattern="^([A-Za-z0-9][A-Za-z0-9_-]{0,63})?$"),
+]
+Cuts = Annotated[
+    tuple[RegionCount, ...],
+    _shown("Numbers of regions, or auto: each gives label maps of its own, LABEL-NUMBER. None with a threshold."),
+]
 Which = Annotated[Selection, _shown("Which images of the source are meant, and if every frame is one.")]
-Threshold = Annotated[Finite | None, _shown("How credible a border must be to stay, in [0, 1], instead of numbers.")]
+Threshold = Annotated[Finite | None, _shown("How credible a border must be to stay, in [0, 1], instead of regions.")]
 Masks = Annotated[str, _shown("Folder of masks named like the images; or nothing.")]
 
 

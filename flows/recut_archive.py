@@ -8,11 +8,11 @@ from prefect import flow
 
 from flows.archive import run_works
 from flows.artifacts import shown_in_ui
-from flows.fields import LabelName, Output, Regions, Threshold, check_full_paths
+from flows.fields import Cuts, Threshold, TreeLabel, TreeStore, check_full_paths
 from flows.interrupts import listen
 from flows.progress import observer
 from flows.segment_archive import final_state
-from flows.settings import Settings
+from flows.settings import Execution, Settings
 from segmentation.errors import ParameterError
 from segmentation.io.records import Subject, read_records
 from segmentation.io.repair import Making, making_of
@@ -21,17 +21,17 @@ from segmentation.io.storage import Storage, open_storage
 from segmentation.params import Hierarchy, Recipe, RegionCount, parse
 from segmentation.planning import Header, ImageRef, Record, State, StoredTree, Work, has_tree, label_key
 
-DEFAULT_SETTINGS = Settings()
+DEFAULT_SETTINGS = Execution()
 _LABEL = "hierarchy"
 
 
 @flow(name="recut-archive", persist_result=False)
 def recut_archive(
-    output: Output,
-    regions: Regions = (),
+    output: TreeStore,
+    regions: Cuts = (),
     threshold: Threshold = None,
-    label: LabelName = "",
-    settings: Settings = DEFAULT_SETTINGS,
+    label: TreeLabel = "",
+    settings: Execution = DEFAULT_SETTINGS,
 ) -> Any:
     """Cut the trees in `output` for other numbers of regions, or at a threshold.
 
@@ -45,8 +45,8 @@ def recut_archive(
         How credible a border must be to stay, instead of numbers: LABEL-tTHRESHOLD.
     label : str
         The label maps whose trees are cut; "hierarchy" if empty.
-    settings : Settings
-        Where and how the run executes.
+    settings : Execution
+        Where the run executes.
 
     Returns
     -------
@@ -80,11 +80,15 @@ def recut_archive(
         for number in numbers
     ]
     making = next(iter(makings.values()))
-    settings = settings.model_copy(update={"pixels": making.pixels})
     name = label if threshold is None else threshold_label(label, threshold)
     source = str(read_run(storage, trees[-1].run).get("source", ""))
     with shown_in_ui():
-        return final_state(run_works(works, source, output, making.recipe, name, settings))
+        return final_state(run_works(works, source, output, making.recipe, name, _like(making, settings)))
+
+
+def _like(making: Making, settings: Execution) -> Settings:
+    """Complete settings with how the images were stored."""
+    return Settings(**{name: getattr(settings, name) for name in Execution.model_fields}, pixels=making.pixels)
 
 
 def threshold_label(label: str, threshold: float) -> str:

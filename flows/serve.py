@@ -202,7 +202,7 @@ def _describe(home: Home, url: str, night: Night | None, console: Console) -> No
         console.print(f"[bold]Next run[/]    {_next_run(night)}")
         if not is_url(night.source) and not Path(night.source).exists():
             console.print(f"[yellow]Warning[/]     {escape(night.source)} does not exist now")
-    console.print("[bold]On demand[/]   Deployments → segment-archive or segment-image → Run")
+    console.print("[bold]On demand[/]   Deployments → segment-archive, segment-image or recut-archive → Run")
     console.print("Ctrl-C stops everything.")
 
 

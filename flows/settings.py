@@ -23,8 +23,8 @@ _COMFORTABLE_WORKER_BYTES = 2**30
 _WORKER_BASE_BYTES = 300 * MIB
 
 
-class Settings(Params):
-    """How a run executes."""
+class Execution(Params):
+    """Where a run executes, and on how much."""
 
     workers: int = Field(
         default=0, ge=0, description="Worker processes on this machine; 0 is one per core, if memory allows."
@@ -48,18 +48,6 @@ class Settings(Params):
     batches_in_flight: int = Field(
         default=0, ge=0, description="Batches on their way at once, at most; 0 is what memory is planned for."
     )
-    pixels: Literal["preview", "full", "none"] = Field(
-        default="preview", description="What is stored of the image itself."
-    )
-    max_pixels: int = Field(
-        default=MAX_PIXELS, ge=1, description="Pixels of an image, at most; larger ones are rejected, unread."
-    )
-    limit: int = Field(default=0, ge=0, description="Look at the first N images only; 0 is all.")
-    retry_failed: bool = Field(default=False, description="Try rejected and failed images again.")
-    repair: bool = Field(
-        default=False, description="Verify the store first, and compute again what of it is damaged or missing."
-    )
-    verify_sources: bool = Field(default=False, description="Hash every image again, even if it looks unchanged.")
 
     @field_validator("scheduler")
     @classmethod
@@ -90,6 +78,23 @@ class Settings(Params):
         if self.memory:
             return parse_bytes(self.memory)
         return max(MIN_WORKER_MB * MIB, int(_machine_bytes() * _MEMORY_SHARE / self.n_workers()))
+
+
+class Settings(Execution):
+    """How a run executes."""
+
+    pixels: Literal["preview", "full", "none"] = Field(
+        default="preview", description="What is stored of the image itself."
+    )
+    max_pixels: int = Field(
+        default=MAX_PIXELS, ge=1, description="Pixels of an image, at most; larger ones are rejected, unread."
+    )
+    limit: int = Field(default=0, ge=0, description="Look at the first N images only; 0 is all.")
+    retry_failed: bool = Field(default=False, description="Try rejected and failed images again.")
+    repair: bool = Field(
+        default=False, description="Verify the store first, and compute again what of it is damaged or missing."
+    )
+    verify_sources: bool = Field(default=False, description="Hash every image again, even if it looks unchanged.")
 
 
 def image_bytes(worker_bytes: int) -> int:

@@ -24,18 +24,24 @@ from flows.deployments import check_schedule
 from flows.nights import Options
 from flows.recipes import recipe_from
 from flows.server import Home, has_prefect_server, live_server, write_private
-from flows.settings import Settings
+from flows.settings import Execution, Settings
 from segmentation import Recipe, Ward
 from segmentation.errors import ParameterError
+from segmentation.io.records import read_records
 from segmentation.io.runs import list_runs
 from segmentation.io.verify import verify_store
 from segmentation.params import METHODS, parse_recipe
+from segmentation.planning import State
 from tests.browser import Browser, needs_chromium
 
 REPOSITORY = Path(__file__).parents[2]
 ZONE = "Asia/Kathmandu"  # 5:45 h east: a time zone that is ignored, or applied twice, shows
 WARD = {"sigma": 1, "scale": 0.5, "method": {"method": "ward", "n_regions": 3}}
-DEPLOYMENTS = {"segment-archive/nightly", "segment-archive/segment-archive", "segment-image/segment-image"}
+RECUT = "recut-archive/recut-archive"
+DEPLOYMENTS = {
+    *("segment-archive/nightly", "segment-archive/segment-archive"),
+    *("segment-image/segment-image", RECUT),
+}
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -260,6 +266,23 @@ def test_the_form_of_a_run_has_every_parameter_with_its_bounds_choices_and_descr
     assert models["Recipe"]["properties"]["method"]["discriminator"]["propertyName"] == "method"
 
 
+def test_the_form_of_a_recut_says_what_it_cuts_and_what_its_label_maps_are_called(served):
+    schema = served.deployment(RECUT)["parameter_openapi_schema"]
+    assert schema["required"] == ["output"]
+    said = {name: field.get("description", "") for name, field in schema["properties"].items()}
+    assert set(said) == {"output", "regions", "threshold", "label", "settings"}
+    assert said["output"].startswith("Store whose trees are cut")
+    assert "LABEL-NUMBER" in said["regions"]
+    assert "in [0, 1], instead of regions" in said["threshold"]
+    assert said["label"] == "Label maps whose trees are cut; hierarchy if empty."
+    assert set(schema["definitions"]["Execution"]["properties"]) == set(Execution.model_fields)
+    refused = {"output": "/out", "regions": [0]}, {"output": "/out", "label": "../x"}, {"output": ""}, {}
+    deployment = served.deployment(RECUT)["id"]
+    for parameters in refused:
+        answer = served.api.post(f"/deployments/{deployment}/create_flow_run", json={"parameters": parameters})
+        assert answer.status_code == 409, parameters
+
+
 @pytest.mark.parametrize(
     "recipe", [{"scale": 2}, {"method": {"method": "ward", "n_regions": 0}}, {"method": {"method": "wards"}}]
 )
@@ -416,6 +439,27 @@ def test_a_method_that_is_chosen_in_the_form_gets_the_grid_that_the_command_give
 
 
 @needs_chromium
+def test_a_recut_is_started_from_its_form(served, browser, pictures, archive, tmp_path):
+    values = {"source": str(archive), "output": str(tmp_path / "out"), "recipe": {"method": {"method": "hierarchy"}}}
+    assert served.ended(served.start("segment-archive/segment-archive", **values))["state_type"] == "COMPLETED"
+    browser.open(f"{served.url[:-4]}/v2/deployments/deployment/{served.deployment(RECUT)['id']}/run")
+    browser.wait("document.body.innerText.includes('Label maps whose trees are cut')")
+    browser.value("document.querySelector('textarea').focus()")
+    browser.command("Input.insertText", text=str(tmp_path / "out"))
+    click(browser, "float")
+    browser.wait("document.querySelector('input[type=number]')?.value === ''")  # that of the threshold, not of workers
+    browser.value("document.querySelector('input[type=number]').focus()")
+    browser.command("Input.insertText", text="0.25")
+    browser.picture(pictures / "form-of-a-recut.png")
+    submit(browser)
+    (run,) = served.runs_of(RECUT)
+    assert served.ended(run["id"])["state_name"] == "Completed with rejections"
+    found = {label: record.state for (_, label), record in read_records(tmp_path / "out").items() if "-t" in label}
+    assert found == {"hierarchy-t0_25": State.SEGMENTED}
+    assert verify_store(tmp_path / "out")[1] == []
+
+
+@needs_chromium
 def test_the_artifacts_of_a_finished_night_are_there_to_look_at(served, browser, pictures):
     nights = served.runs_of("segment-archive/nightly")
     ended = [run for run in nights if run["auto_scheduled"] and run["state_type"] == "COMPLETED"]
@@ -495,7 +539,7 @@ def test_prefect_deploy_takes_the_file_and_sigterm_ends_the_server_too(second):
     command = [Path(sys.executable).with_name("prefect"), "--no-prompt", "deploy", "--all"]
     done = subprocess.run(command, cwd=REPOSITORY, env=environment(second.home, **more), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("successfully created") == 3
+    assert done.stdout.count("successfully created") == 4
     nightly = second.deployment("segment-archive/nightly")
     assert nightly["parameters"] == {"source": "/data/photos", "output": "/data/results"}
     assert [schedule["active"] for schedule in nightly["schedules"]] == [False]
