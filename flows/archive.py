@@ -76,7 +76,7 @@ def run_works(
     check_certificates(settings)
     storage = open_storage(output)
     storage.check()
-    labels = [label_for(label, number) for number in dict.fromkeys(work.regions for work in asked)]
+    labels = [label_for(label, number) for number in dict.fromkeys(work.regions for work in asked)] or [label]
     report = RunReport(source=source, output=output, labels=labels, listed=len(asked))
     tag_flow_run(labels, source, recipe)
     watcher = observer()

@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from segmentation.io.records import Subject
-from segmentation.io.repair import making_of
+from segmentation.io.repair import Making, making_of, tree_for
 from segmentation.io.storage import Storage
 from segmentation.io.verify import Findings
-from segmentation.planning import ImageRef, Work, same_stamp
+from segmentation.planning import Header, ImageRef, Record, Work, same_stamp
 from tasks.items import Job
 
 
@@ -43,24 +43,41 @@ def plan_repairs(
     """
     repairs = Repairs()
     there = {ref.id: ref for ref in refs}
-    oldest: dict[str, str] = {}
+    siblings: dict[str, list[Record]] = {}
     for record in findings.records.values():
-        oldest[record.ref.id] = min(record.run, oldest.get(record.ref.id, record.run))
+        siblings.setdefault(record.ref.id, []).append(record)
     groups: dict[tuple[bool, str, str, str], tuple[Job, list[Work]]] = {}
     for key in sorted(findings.damaged - set(asked)):
-        record, ref = findings.records[key], there.get(key[0])
+        record, labels = findings.records[key], siblings[key[0]]
         making = making_of(storage, record)
-        if ref is None:
-            repairs.hopeless[key] = "its image is not below SOURCE"
-        elif not same_stamp(ref, record.ref):
-            repairs.hopeless[key] = "its image has changed since; run again with its parameters"
-        elif making is None:
-            repairs.hopeless[key] = "how it was made is not known any more; run again with its parameters"
-        else:
-            made = replace(job, label=record.label, recipe=making.recipe, pixels=making.pixels)
-            is_later = record.run != oldest[record.ref.id]
-            name = (is_later, record.label, making.recipe.canonical(), making.pixels)
-            groups.setdefault(name, (made, []))[1].append(Work(ref))
+        work = _work(storage, findings, record, labels, making, there.get(key[0]))
+        if isinstance(work, str) or making is None:
+            repairs.hopeless[key] = str(work)
+            continue
+        made = replace(job, label=record.label, recipe=making.recipe, pixels=making.pixels)
+        is_later = record.run != min(each.run for each in labels)
+        name = (is_later, record.label, making.recipe.canonical(), making.pixels)
+        groups.setdefault(name, (made, []))[1].append(work)
     repairs.before = [group for (is_later, *_), group in groups.items() if not is_later]
     repairs.after = [group for (is_later, *_), group in groups.items() if is_later]
     return repairs
+
+
+def _work(
+    storage: Storage,
+    findings: Findings,
+    record: Record,
+    labels: Iterable[Record],
+    making: Making | None,
+    ref: ImageRef | None,
+) -> Work | str:
+    """Compute a damaged label from its image or, where that is gone, from a stored tree; or say why neither works."""
+    if ref is None:
+        tree = tree_for(storage, findings, record, labels, making)
+        header = Header(record.height, record.width, record.channels, 1)
+        return tree if isinstance(tree, str) else Work(record.ref, header=header, stored=tree)
+    if not same_stamp(ref, record.ref):
+        return "its image has changed since; run again with its parameters"
+    if making is None:
+        return "how it was made is not known any more; run again with its parameters"
+    return Work(ref)

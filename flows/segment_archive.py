@@ -26,7 +26,9 @@ from flows.report import RunReport
 from flows.settings import Settings
 from segmentation.errors import ParameterError
 from segmentation.io.places import is_url
+from segmentation.io.runs import run_names
 from segmentation.io.sources import ALL, IMAGE_SUFFIXES, list_images
+from segmentation.io.storage import open_storage
 from segmentation.planning import State, display
 
 DEFAULT_SETTINGS = Settings()
@@ -72,7 +74,7 @@ def segment_archive(
     Raises
     ------
     ParameterError
-        Wrong parameters; nothing was written.
+        Wrong parameters, or no images, unless a store is only to be repaired; nothing was written.
     """
     listen()
     check_full_paths(source=source, output=output, mask=mask)
@@ -81,7 +83,7 @@ def segment_archive(
     masks = Path(mask).absolute() if mask else None
     listed = list_images(place, masks, skip=_below(output), selection=selection)
     refs = list(islice(listed, settings.limit or None))
-    if not refs:
+    if not refs and not (settings.repair and run_names(open_storage(output))):
         raise ParameterError(
             f"SOURCE: no images in {display(source)}; looked for names that end in {' '.join(sorted(IMAGE_SUFFIXES))}"
             + (", and that the patterns given select" if selection.include or selection.exclude else "")

@@ -1,7 +1,7 @@
 """Mend a store after `examine`: what of it must go before damaged results are computed again, and what comes after."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -18,9 +18,10 @@ from segmentation.io.records import (
 from segmentation.io.runs import FORMAT, read_run, write_run
 from segmentation.io.storage import Storage
 from segmentation.io.store import Pixels, image_name
+from segmentation.io.trees import read_tree
 from segmentation.io.verify import Findings
-from segmentation.params import Recipe, parse_recipe
-from segmentation.planning import Record, label_key
+from segmentation.params import Hierarchy, Recipe, parse, parse_recipe
+from segmentation.planning import Record, StoredTree, has_tree, label_key
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,68 @@ def _with_numbers(recipe: Recipe | None, label: str) -> list[Recipe]:
         if number == "auto" or (number.isdecimal() and int(number)):
             found.append(recipe.with_regions("auto" if number == "auto" else int(number)))
     return found
+
+
+def tree_for(
+    storage: Storage, findings: Findings, record: Record, siblings: Iterable[Record], making: Making | None
+) -> StoredTree | str:
+    """Find a tree that a damaged label can be cut from again, without its image.
+
+    Parameters
+    ----------
+    record : Record
+        Of the damaged label.
+    siblings : iterable of Record
+        Of all labels of its image, `record` among them.
+    making : Making or None
+        How the label was made, see `making_of`.
+
+    Returns
+    -------
+    tree : StoredTree or str
+        Or why there is none that can serve.
+
+    Notes
+    -----
+    The tree of another label is taken before the label's own, which is replaced together with the label: where a
+    crash may leave less than that (a bucket), the other is still there.
+    """
+    if not has_tree(record):
+        return "its image is not below SOURCE"
+    if making is None:
+        return "its image is not below SOURCE, and how its tree was grown is not known any more"
+    if record.ref.id in findings.damaged_images:
+        return "its image is not below SOURCE, and what the store holds of it is damaged too"
+    alike = [each for each in siblings if each is record or _grown_alike(storage, each, record, making)]
+    for donor in sorted(alike, key=lambda each: (each is record, each.label)):
+        if _is_whole(storage, findings, donor):
+            return StoredTree(donor.label, record.digest, record.mask_digest, making.recipe)
+    labels = sorted(each.label for each in alike)
+    trees = f"the tree of {labels[0]} is" if len(labels) == 1 else f"the trees of {', '.join(labels)} are"
+    return f"its image is not below SOURCE, and {trees} damaged too"
+
+
+def _grown_alike(storage: Storage, other: Record, record: Record, making: Making) -> bool:
+    if not has_tree(other) or (other.digest, other.mask_digest) != (record.digest, record.mask_digest):
+        return False
+    made = making_of(storage, other)
+    return made is not None and _growth(made.recipe) == _growth(making.recipe)
+
+
+def _growth(recipe: Recipe) -> Recipe:
+    """Return a recipe without what counts only when its tree is cut."""
+    method = {**recipe.method.model_dump(), **Hierarchy().model_dump(include={"n_regions", "threshold"})}
+    return parse(Recipe, {**dict(recipe), "min_region_size": 0, "method": method})
+
+
+def _is_whole(storage: Storage, findings: Findings, record: Record) -> bool:
+    if (record.ref.id, record.label) in findings.damaged_trees:
+        return False
+    try:
+        read_tree(storage, record.ref.id, record.label)
+    except StoreError:
+        return False
+    return True
 
 
 def make_way(storage: Storage, findings: Findings, images: Collection[str]) -> None:

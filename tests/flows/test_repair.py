@@ -159,3 +159,108 @@ def test_without_the_option_a_run_leaves_damage_for_verify_to_find(store, tmp_pa
     flip(first(store, f"{GREY}/labels/ward-3/0/c/0/0"))
     assert run_command(["run", str(tmp_path / "archive"), str(store), *WARD, "--scheduler", dask_scheduler]) == 1
     assert len(verify_store(store)[1]) == 1
+
+
+HIERARCHY = ["--method", "hierarchy", "--quiet"]
+TREES = "labels/{}/tree/base/c/0/0"
+
+
+@pytest.fixture(scope="module")
+def grown(archive_of, tmp_path_factory, dask_scheduler, prefect_api):
+    """A store with trees, cut in three ways, one label grown in another way, one without; its images are gone."""
+    folder = tmp_path_factory.mktemp("grown")
+    source, out = archive_of(folder / "archive"), folder / "out"
+    more = ["--scheduler", dask_scheduler]
+    assert run_command(["run", str(source), str(out), *HIERARCHY, *more]) == 1
+    coarse = ["--label", "coarse", "--set", "smallest_region=30"]
+    assert run_command(["run", str(source), str(out), *HIERARCHY, *coarse, *more]) == 1
+    assert run_command(["run", str(source), str(out), *WARD, *more]) == 1
+    assert run_command(["recut", str(out), "--regions", "2,auto", "--quiet", *more]) == 1
+    assert run_command(["recut", str(out), "--threshold", "0.3", "--quiet", *more]) == 1
+    assert verify_store(out)[1] == []
+    return out
+
+
+@pytest.fixture
+def forest(grown, tmp_path):
+    (tmp_path / "empty").mkdir()
+    return Path(shutil.copytree(grown, tmp_path / "out"))
+
+
+@pytest.fixture
+def mend(forest, tmp_path, dask_scheduler, capsys):
+    def run():
+        line = ["run", str(tmp_path / "empty"), str(forest), *HIERARCHY[:-1], "--repair", "--json"]
+        code = run_command([*line, "--scheduler", dask_scheduler])
+        report = json.loads(capsys.readouterr().out)
+        return code, report["repaired"], {each["label"]: each["reason"] for each in report["hopeless"]}
+
+    return run
+
+
+#: What is done to labels with trees, and how many label maps must be cut again for it.
+LOSSES = {
+    "a flipped bit in a recut label": (lambda root: flip(first(root, f"{GREY}/labels/hierarchy-2/0/c/0/0")), 1),
+    "a recut label that is gone": (lambda root: shutil.rmtree(first(root, f"{GREY}/labels/hierarchy-auto")), 1),
+    "a label of a threshold that is gone": (
+        lambda root: shutil.rmtree(first(root, f"{GREY}/labels/hierarchy-t0_3")),
+        1,
+    ),
+    "a recut label with its tree, of every image": (
+        lambda root: [flip(path) for path in root.glob(f"images/*/*.ome.zarr/{TREES.format('hierarchy-2')}")],
+        5,
+    ),
+    "a damaged description of a label": (lambda root: cut(first(root, f"{GREY}/labels/hierarchy-2/zarr.json")), 1),
+    "a picture of contours": (lambda root: cut(first(root, "contours/b8/grey-*.hierarchy-2.png")), 1),
+    "a script of the slider": (lambda root: cut(first(root, "contours/b8/grey-*.hierarchy-2.cuts.js")), 1),
+    "the label that the others were cut from": (
+        lambda root: shutil.rmtree(first(root, f"{GREY}/labels/hierarchy")),
+        1,
+    ),
+    "a label that has the only tree of its kind": (lambda root: flip(first(root, f"{GREY}/labels/coarse/0/c/0/0")), 1),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_label_is_cut_again_from_a_stored_tree_where_its_image_is_gone(grown, forest, mend, loss):
+    inflict, n_results = LOSSES[loss]
+    inflict(forest)
+    assert verify_store(forest)[1]
+    assert mend() == (0, n_results, {})
+    assert verify_store(forest)[1] == []
+    assert results(forest) == results(grown)
+
+
+def test_what_no_tree_and_no_image_is_left_for_is_said_with_the_reason_and_stays_a_fault(forest, mend):
+    for label in ("coarse", "hierarchy", "hierarchy-2", "hierarchy-auto", "hierarchy-t0_3"):
+        flip(first(forest, f"{GREY}/{TREES.format(label)}"))
+    flip(first(forest, f"{GREY}/labels/ward-3/0/c/0/0"))
+    faults = verify_store(forest)[1]
+    gone = "its image is not below SOURCE"
+    alike = f"{gone}, and the trees of hierarchy, hierarchy-2, hierarchy-auto, hierarchy-t0_3 are damaged too"
+    assert mend() == (
+        1,
+        0,
+        {
+            "coarse": f"{gone}, and the tree of coarse is damaged too",
+            **dict.fromkeys(("hierarchy", "hierarchy-2", "hierarchy-auto", "hierarchy-t0_3"), alike),
+            "ward-3": gone,
+        },
+    )
+    assert verify_store(forest)[1] == faults
+
+
+def test_a_tree_cannot_serve_where_what_is_stored_of_the_image_is_damaged_too(forest, mend):
+    flip(first(forest, f"{GREY}/0/c/0/0"))
+    faults = verify_store(forest)[1]
+    code, repaired, hopeless = mend()
+    assert (code, repaired) == (1, 0)
+    assert hopeless["hierarchy-2"] == "its image is not below SOURCE, and what the store holds of it is damaged too"
+    assert verify_store(forest)[1] == faults
+
+
+def test_a_source_without_images_is_refused_where_nothing_is_to_be_repaired(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert run_command(["run", str(tmp_path / "empty"), str(tmp_path / "out"), *HIERARCHY, "--repair"]) == 2
+    assert "no images in" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
