@@ -120,6 +120,54 @@ def test_other_parameters_and_a_changed_image_replace_what_was_there(archive, bu
     assert results(objects_in(bucket)) == results(files)
 
 
+def test_trees_in_a_bucket_are_cut_as_in_a_folder_without_the_images(archive, bucket, workers, tmp_path, capsys):
+    local = tmp_path / "local"
+    more = ["--scheduler", workers, "--quiet"]
+    for target in (bucket, local):
+        assert run(archive, target, *more, recipe=["--method", "hierarchy"]) == 1
+    for path in archive.rglob("*.*"):
+        path.unlink()
+    for cut in (["--regions", "2,auto"], ["--threshold", "0.3"]):
+        for target in (bucket, local):
+            assert run_command(["recut", str(target), *cut, *more]) == 1  # one image is none
+    labels = {"hierarchy", "hierarchy-2", "hierarchy-auto", "hierarchy-t0_3"}
+    states = {key: record.state for key, record in read_records(bucket).items()}
+    assert {label for _, label in states} == labels
+    assert states == {key: record.state for key, record in read_records(local).items()}
+    assert verify_store(bucket)[1] == []
+    files = {p.relative_to(local).as_posix(): p.read_bytes() for p in local.rglob("*") if p.is_file()}
+    in_bucket = objects_in(bucket)
+    assert results(in_bucket) == results(files)
+
+    capsys.readouterr()
+    assert run_command(["recut", bucket, "--regions", "2,auto", "--scheduler", workers]) == 1
+    assert "12 label maps: 12 unchanged" in capsys.readouterr().err
+    assert {name: data for name, data in objects_in(bucket).items() if name != ".lock"} == {
+        name: data for name, data in in_bucket.items() if name != ".lock"
+    }
+
+    damaged = next(name for name in in_bucket if "/labels/hierarchy-2/0/c/" in name)
+    for storage in map(open_storage, (bucket, str(local))):
+        storage.delete(damaged)
+        assert run(archive, storage.url, *more, "--repair", recipe=["--method", "hierarchy"]) == 0
+        assert verify_store(storage)[1] == []
+    assert results(objects_in(bucket)) == results(in_bucket)
+
+
+def test_a_recut_of_a_bucket_that_is_held_or_has_no_trees_writes_nothing(archive, bucket, workers, capsys):
+    assert run(archive, bucket, "--scheduler", workers, "--quiet") == 1
+    before = objects_in(bucket)
+    assert run_command(["recut", bucket, "--regions", "2"]) == 2
+    assert f"{bucket} holds no trees as 'hierarchy'" in capsys.readouterr().err
+    assert objects_in(bucket) == before
+    assert run(archive / "grey.png", bucket, "--scheduler", workers, "--quiet", recipe=["--method", "hierarchy"]) == 0
+    with open_storage(bucket).lock():
+        before = objects_in(bucket)
+        assert run_command(["recut", bucket, "--regions", "2", "--workers", "1"]) == 3
+        assert objects_in(bucket) == before
+    assert f"held by another run (process {os.getpid()} on " in capsys.readouterr().err
+
+
 def test_a_second_run_ends_with_code_3_and_writes_nothing(archive, bucket, capsys):
     with open_storage(bucket).lock():
         before = objects_in(bucket)
