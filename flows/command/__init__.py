@@ -1,0 +1,1 @@
+"""The commands of `regionflow`, a module for each; heavy imports wait until one is called."""
