@@ -4,11 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from flows.cli import run_command
+from tests.damage import edit, first, flip
 from tests.invariants import check_store
 
 RUN = ["--method", "ward", "--regions", "3", "--scale", "0.5", "--sigma", "1", "--quiet"]
@@ -33,20 +32,9 @@ def test_a_sound_store_keeps_all_invariants(sound):
     assert counts == {"segmented": 5, "rejected": 1}
 
 
-def first(root, pattern):
-    return sorted(root.glob(pattern))[0]
-
-
 def rewrite(root, pattern, change):
     for path in root.glob(pattern):
-        table = pq.read_table(path, partitioning=None)
-        pq.write_table(pa.Table.from_pylist(change(table.to_pylist()), schema=table.schema), path)
-
-
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+        edit(path, change)
 
 
 DAMAGES = {

@@ -25,12 +25,8 @@ from segmentation.io.runs import list_runs
 from segmentation.io.sources import image_id
 from segmentation.io.store import read_labels
 from segmentation.io.verify import verify_store
+from tests.browser import CHROMIUM, FLAGS, needs_chromium
 
-CHROMIUM = shutil.which("chromium")
-CHROMIUM_FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 LOOK = """<script>
 addEventListener("load", () => {
   const broken = [...document.images].filter((image) => !image.complete || !image.naturalWidth);
@@ -138,7 +134,7 @@ def test_page_shows_each_image_beside_the_cut_that_it_suggests(demo, page):
     assert next((demo / "cases" / "contours").glob("*/*.hierarchy-astronaut.cuts.js"))
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt install chromium)")
+@needs_chromium
 def test_browser_shows_every_picture(demo, page, tmp_path):
     policy = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
     assert len(policy.findall(page)) == 1
@@ -148,7 +144,7 @@ def test_browser_shows_every_picture(demo, page, tmp_path):
     looked_at.write_text(html, "utf-8")
     try:
         ran = subprocess.run(
-            [CHROMIUM, *CHROMIUM_FLAGS, f"--user-data-dir={tmp_path}", "--dump-dom", looked_at.as_uri()],
+            [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path}", "--dump-dom", looked_at.as_uri()],
             capture_output=True,
             text=True,
             timeout=120,

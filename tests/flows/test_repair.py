@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from commands import results
@@ -12,6 +11,7 @@ from commands import results
 from flows.cli import run_command
 from segmentation.io.records import read_records
 from segmentation.io.verify import verify_store
+from tests.damage import edit, first, flip
 from tests.invariants import check_store
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -47,23 +47,8 @@ def repair(store, tmp_path, dask_scheduler):
     return run
 
 
-def first(root, pattern):
-    return sorted(root.glob(pattern))[0]
-
-
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
 def cut(path):
     path.write_bytes(path.read_bytes()[:-20])
-
-
-def edit(path, change):
-    table = pq.read_table(path, partitioning=None)
-    pq.write_table(pa.Table.from_pylist(change(table.to_pylist()), schema=table.schema), path)
 
 
 GREY = "images/b8/grey-*.ome.zarr"
