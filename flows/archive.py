@@ -111,6 +111,7 @@ def run_works(
                 watcher.phase("writing index and gallery")
                 storage.confirm_lock(token)
                 records = _publish(storage, findings, repairs, run)
+                storage.sweep()  # what a worker that died had begun
             report.seconds = time.monotonic() - started
             write_run(storage, run, {**read_run(storage, run), "finished": now(), **_outcome(report)})
     report.seconds = time.monotonic() - started

@@ -5,7 +5,7 @@ images/<2 hex>/<id>.ome.zarr     OME-NGFF 0.5: a preview of the image, labels/<n
                                  for hierarchy labels/<name>/tree (`segmentation.io.trees`)
 contours/<2 hex>/<id>.<name>.png coloured outlines over the image (.jpg above 4 megapixels), for hierarchy
                 <id>.<name>.cuts.js what the gallery's slider shows (`segmentation.io.slider`)
-.staging/                        what is being written; swept when a run starts
+.staging/                        what is being written; swept when a run starts and when it ends
 ```
 Everything is built in memory and put in place by a `Storage`, so that no final name ever holds a part.
 """

@@ -98,6 +98,9 @@ def test_a_killed_worker_costs_nothing(source, whole, tmp_path):
     process = start(source, root, "--workers", "2")
     wait_for(lambda: stored(root) >= 3 and len(workers(process.pid)) == 2, process)
     kill(workers(process.pid)[0])
+    half_written = root / ".staging" / "killed" / "new" / "0" / "c" / "0" / "0"  # as if it had been writing just then
+    half_written.parent.mkdir(parents=True)
+    half_written.write_bytes(b"begun")
     code, error = finish(process)
     assert code == 1, error
     assert results(root) == whole
