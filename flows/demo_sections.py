@@ -64,7 +64,8 @@ def circles_section(results: Results) -> Section:
         (
             "Every circle is as bright as the next, so intensity cannot tell them apart; the noise hides even where "
             "one ends. The normalized cut goes through the graph of the masked pixels where it is narrow: at the "
-            "contacts. The adjusted Rand index compares with the circles that were drawn; 1 is perfect.",
+            "contacts. The adjusted Rand index compares with the circles that were drawn; 1 is perfect. "
+            "The seconds of the first include loading scikit-learn.",
         ),
         tuple(figures),
         (FOUR_CIRCLES.command(), TWO_CIRCLES.command()),

@@ -159,7 +159,7 @@ def _render(records: Sequence[Record], runs: Mapping[str, Mapping[str, Any]], da
         keep_trailing_newline=True,
     )
     last = max(runs, default="")
-    source = display(str(runs[last].get("source", ""))) if last else ""
+    source = _shown_source(str(runs[last].get("source", "")), records) if last else ""
     return environment.get_template("gallery.html.j2").render(
         title=PurePosixPath(source).name or "All images",
         source=source,
@@ -173,6 +173,13 @@ def _render(records: Sequence[Record], runs: Mapping[str, Mapping[str, Any]], da
         script=script,
         script_hash=_policy_hash(script),
     )
+
+
+def _shown_source(source: str, records: Iterable[Record]) -> str:
+    """Return where the images come from: of a run on one file among others, its folder."""
+    folder, _, name = source.rpartition("/")
+    names = {record.ref.name for record in records}
+    return display(folder if name in names and len(names) > 1 else source)
 
 
 def _count_states(records: Iterable[Record]) -> dict[str, dict[State, int]]:

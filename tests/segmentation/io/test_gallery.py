@@ -133,6 +133,23 @@ def test_worst_comes_first_failed_then_rejected_then_by_ascending_score(tmp_path
     assert names_in_order(read_data(tmp_path)) == [f"{name}.png" for name in order]
 
 
+@pytest.mark.parametrize(
+    ("names", "source", "title"),
+    [
+        (["a.png", "b.png"], "/data/photos/b.png", "photos"),  # the last run was on one file of several
+        (["b.png"], "/data/photos/b.png", "b.png"),
+        (["a.png", "b.png"], "/data/photos", "photos"),
+        (["a.png", "b.png"], "/data/photos.zip", "photos.zip"),
+        (["a.png", "b.png"], "s3://bucket/photos/b.png", "photos"),
+    ],
+)
+def test_the_page_is_named_after_the_source_of_all_its_images(tmp_path, names, source, title):
+    write_records(tmp_path, *map(record, names))
+    write_run(tmp_path, RUN, {"source": source, "label": "ward", "recipe": RECIPE.model_dump()})
+    write_gallery(tmp_path)
+    assert f"<h1><bdi>{title}</bdi></h1>" in read_page(tmp_path)
+
+
 def test_every_picture_of_a_segmented_image_is_a_file_beside_the_page(hostile_store):
     data = read_data(hostile_store)
     pictures = [
