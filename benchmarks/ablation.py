@@ -14,14 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import train_hierarchy
-from benchmarks.bsds_scores import ImageScores, Truth, merged, summarise
+from benchmarks.bsds_scores import ImageScores, Truth, summarise
 from benchmarks.measure import Row, markdown
-from benchmarks.train_hierarchy import Example, boost, borders_met, example
+from benchmarks.train_hierarchy import Example, boost, borders_met, example, score_cuts
 from segmentation import base_regions
-from segmentation.arrays import read_only
-from segmentation.hierarchy import finish
-from segmentation.kernels.merging import Forest, merge_regions
-from segmentation.kernels.ward import cut_merges
+from segmentation.kernels.merging import Forest
 from segmentation.learned import learned, untrained
 
 SAMPLES = 150
@@ -83,18 +80,7 @@ def read(data: Path, split: str, every: int) -> list[Example]:
 
 def score(examples: list[Example], forest: Forest, match: bool = False) -> list[ImageScores]:
     """Score all cuts of the trees that a forest grows."""
-    scores = []
-    for each in examples:
-        merging = each.merging(forest)
-        merge_regions(merging, forest, 1)
-        tree = finish(merging, each.base, 0.5)
-        scores.append(ImageScores(each.truth))
-        for number, threshold in enumerate(THRESHOLDS):
-            n_merges = tree.n_base - tree.n_regions_at(threshold)
-            scores[-1].add(merged(each.table, cut_merges(read_only(tree.merges), tree.n_base, n_merges)))
-            if match and number in _MATCHED:
-                scores[-1].add_boundary(tree.cut(threshold=float(threshold)))
-    return scores
+    return score_cuts(examples, forest, THRESHOLDS, _MATCHED if match else ())
 
 
 def report(name: str, scores: list[ImageScores], whole: list[ImageScores]) -> None:

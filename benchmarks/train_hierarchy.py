@@ -15,6 +15,7 @@ Every second image is learned from in grey too.
 """
 
 import argparse
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,6 @@ def main() -> None:
         examples[number].append(example(np.rint(photo @ [0.299, 0.587, 0.114]).astype(np.uint8), truth))
     print(f"{sum(map(len, examples))} examples", flush=True)
     everything = learn_forest([each for pair in examples for each in pair])
-    save(textons, everything, 0.5)
     print("learned from all", flush=True)
     # Halves with as many grey images in both: pictures 0 and 1 of every four, and the others.
     halves = [[each for i, pair in enumerate(examples) if i % 4 // 2 == half for each in pair] for half in (0, 1)]
@@ -184,17 +184,21 @@ def as_forest(model) -> Forest:
     return Forest(read_only(features), read_only(thresholds), read_only(values), bias)
 
 
-def score_cuts(examples: list[Example], forest: Forest) -> list[ImageScores]:
-    """Score the cuts at all thresholds of the trees that a forest grows."""
+def score_cuts(
+    examples: list[Example], forest: Forest, thresholds: NDArray = THRESHOLDS, matched: Collection[int] = ()
+) -> list[ImageScores]:
+    """Score the cuts, at some thresholds, of the trees that a forest grows; match boundaries at those numbered."""
     scores = []
     for each in examples:
         merging = each.merging(forest)
         merge_regions(merging, forest, 1)
         tree: RegionTree = finish(merging, each.base, 0.5)
         score = ImageScores(each.truth)
-        for threshold in THRESHOLDS:
+        for number, threshold in enumerate(thresholds):
             n_merges = tree.n_base - tree.n_regions_at(threshold)
             score.add(merged(each.table, cut_merges(read_only(tree.merges), tree.n_base, n_merges)))
+            if number in matched:
+                score.add_boundary(tree.cut(threshold=float(threshold)))
         scores.append(score)
     return scores
 

@@ -83,12 +83,8 @@ def recut_archive(
     name = label if threshold is None else threshold_label(label, threshold)
     source = str(read_run(storage, trees[-1].run).get("source", ""))
     with shown_in_ui():
-        return final_state(run_works(works, source, output, making.recipe, name, _like(making, settings)))
-
-
-def _like(making: Making, settings: Execution) -> Settings:
-    """Complete settings with how the images were stored."""
-    return Settings(**{name: getattr(settings, name) for name in Execution.model_fields}, pixels=making.pixels)
+        complete = Settings(**{**dict(settings), "pixels": making.pixels})
+        return final_state(run_works(works, source, output, making.recipe, name, complete))
 
 
 def threshold_label(label: str, threshold: float) -> str:

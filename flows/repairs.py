@@ -49,11 +49,11 @@ def plan_repairs(
     groups: dict[tuple[bool, str, str, str], tuple[Job, list[Work]]] = {}
     for key in sorted(findings.damaged - set(asked)):
         record, labels = findings.records[key], siblings[key[0]]
-        making = making_of(storage, record)
-        work = _work(storage, findings, record, labels, making, there.get(key[0]))
-        if isinstance(work, str) or making is None:
-            repairs.hopeless[key] = str(work)
+        found = _found(storage, findings, record, labels, there.get(key[0]))
+        if isinstance(found, str):
+            repairs.hopeless[key] = found
             continue
+        making, work = found
         made = replace(job, label=record.label, recipe=making.recipe, pixels=making.pixels)
         is_later = record.run != min(each.run for each in labels)
         name = (is_later, record.label, making.recipe.canonical(), making.pixels)
@@ -63,21 +63,18 @@ def plan_repairs(
     return repairs
 
 
-def _work(
-    storage: Storage,
-    findings: Findings,
-    record: Record,
-    labels: Iterable[Record],
-    making: Making | None,
-    ref: ImageRef | None,
-) -> Work | str:
-    """Compute a damaged label from its image or, where that is gone, from a stored tree; or say why neither works."""
-    if ref is None:
-        tree = tree_for(storage, findings, record, labels, making)
-        header = Header(record.height, record.width, record.channels, 1)
-        return tree if isinstance(tree, str) else Work(record.ref, header=header, stored=tree)
-    if not same_stamp(ref, record.ref):
+def _found(
+    storage: Storage, findings: Findings, record: Record, labels: Iterable[Record], ref: ImageRef | None
+) -> tuple[Making, Work] | str:
+    """Find how to make a damaged label again, of its image or, where that is gone, of a tree; or why it cannot be."""
+    making = making_of(storage, record)
+    if ref is not None and not same_stamp(ref, record.ref):
         return "its image has changed since; run again with its parameters"
     if making is None:
-        return "how it was made is not known any more; run again with its parameters"
-    return Work(ref)
+        unknown = "how it was made is not known any more"
+        return f"{unknown}; run again with its parameters" if ref else f"its image is not below SOURCE, and {unknown}"
+    if ref is not None:
+        return making, Work(ref)
+    tree = tree_for(storage, findings, record, labels, making)
+    header = Header(record.height, record.width, record.channels, 1)
+    return tree if isinstance(tree, str) else (making, Work(record.ref, header=header, stored=tree))

@@ -212,7 +212,7 @@ def _has_more_distinct(features: Floats, n: int) -> bool:
 class _Colours(NamedTuple):
     """Distinct points, or what is close to them: their values in a unit of their own, and where they came from."""
 
-    #: Pixels sorted by the cell of a grid in which they lie: see `kernels.kmeans.sorted_cells`.
+    #: Pixels sorted by the cell of a grid in which they lie: see `kernels.cells.sorted_cells`.
     packed: Integers
     #: Where the pixels of each point start in them, and the end.
     starts: Integers
@@ -230,7 +230,8 @@ class _Colours(NamedTuple):
 def _fit_distinct(
     features: Floats, n_clusters: int, n_init: int, max_iter: int, tol: float, random_state: int
 ) -> KMeansResult:
-    from segmentation.kernels.kmeans import pixel_labels, settle, value_range
+    from segmentation.kernels.cells import pixel_labels, value_range
+    from segmentation.kernels.kmeans import settle
 
     # Of one type, and writable: the loops are compiled for that alone.
     features = np.require(features, dtype=np.float64, requirements=["C", "A", "W"])
@@ -254,7 +255,7 @@ def _fit_distinct(
 
 def _group(features: Floats, low: Floats, high: Floats) -> _Colours:
     """Sort the pixels by colour, and group equal ones; with whole numbers these are all that are equal."""
-    from segmentation.kernels.kmeans import are_whole, equal_runs, run_points, sorted_cells
+    from segmentation.kernels.cells import are_whole, equal_runs, run_points, sorted_cells
 
     extent, n_channels = float((high - low).max()), features.shape[1]
     per_unit = next((n for n in WHOLE if extent * n < LEVELS and are_whole(features, n)), 0.0)
@@ -275,7 +276,7 @@ def _group(features: Floats, low: Floats, high: Floats) -> _Colours:
 
 def _one_each_of_few(colours: _Colours, features: Floats, n: int) -> KMeansResult | None:
     """Make every distinct point a cluster, in ascending order; None if there are more than `n`."""
-    from segmentation.kernels.kmeans import pixel_labels
+    from segmentation.kernels.cells import pixel_labels
 
     first = colours.packed[colours.starts[:-1]]
     cells = first >> np.uint64(INDEX_BITS)
@@ -310,7 +311,7 @@ def _grids(colours: _Colours, wanted: int) -> list[tuple[Floats, Floats]]:
 
     The coarsest grid is the first of which as many cells as wanted are filled, each next has cells half as wide.
     """
-    from segmentation.kernels.kmeans import cell_means, new_at
+    from segmentation.kernels.cells import cell_means, new_at
 
     points, weights = colours.points, colours.weights
     grids = [(points, weights)]

@@ -140,14 +140,16 @@ MethodParams = Annotated[Ward | KMeans | Hierarchy | Spectral, Field(discriminat
 METHODS: dict[str, type[Params]] = {"spectral": Spectral, "ward": Ward, "kmeans": KMeans, "hierarchy": Hierarchy}
 #: The parameter that says how many regions, or colours, there are to be.
 REGIONS_FIELDS = {"spectral": "n_regions", "ward": "n_regions", "kmeans": "n_clusters", "hierarchy": "n_regions"}
-#: What a recipe for a method has where it says nothing else: boundaries are looked for in the image as it is.
+#: Parameters of the grid whose usual values differ between methods,
+_GRID = ("sigma", "scale")
+#: and what a recipe for a method has where it says nothing else: boundaries are looked for in the image as it is.
 _GRIDS: dict[str, dict[str, float]] = {"hierarchy": {"sigma": 0.0, "scale": 1.0}}
 
 
 def _leave_grid_open(schema: dict[str, Any]) -> None:
     """Prefill neither `sigma` nor `scale` in a form: what it opens with would stay when another method is chosen."""
     _say_bounds(schema)
-    for name in _GRIDS["hierarchy"]:
+    for name in _GRID:
         schema["properties"][name].pop("default")
 
 
@@ -207,7 +209,7 @@ class Recipe(Params):
         ['method', 'min_region_size', 'refine', 'scale', 'seed']
         """
         usual = dict(Recipe(method=self.method))
-        suited = {name for name in _GRIDS["hierarchy"] if getattr(self, name) == usual[name]}
+        suited = {name for name in _GRID if getattr(self, name) == usual[name]}
         return self.model_dump(mode="json", exclude=suited)
 
     def with_regions(self, n_regions: RegionCount) -> "Recipe":

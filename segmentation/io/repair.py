@@ -77,7 +77,7 @@ def _with_numbers(recipe: Recipe | None, label: str) -> list[Recipe]:
 
 
 def tree_for(
-    storage: Storage, findings: Findings, record: Record, siblings: Iterable[Record], making: Making | None
+    storage: Storage, findings: Findings, record: Record, siblings: Iterable[Record], making: Making
 ) -> StoredTree | str:
     """Find a tree that a damaged label can be cut from again, without its image.
 
@@ -87,7 +87,7 @@ def tree_for(
         Of the damaged label.
     siblings : iterable of Record
         Of all labels of its image, `record` among them.
-    making : Making or None
+    making : Making
         How the label was made, see `making_of`.
 
     Returns
@@ -100,19 +100,18 @@ def tree_for(
     The tree of another label is taken before the label's own, which is replaced together with the label: where a
     crash may leave less than that (a bucket), the other is still there.
     """
+    gone = "its image is not below SOURCE"
     if not has_tree(record):
-        return "its image is not below SOURCE"
-    if making is None:
-        return "its image is not below SOURCE, and how its tree was grown is not known any more"
+        return gone
     if record.ref.id in findings.damaged_images:
-        return "its image is not below SOURCE, and what the store holds of it is damaged too"
+        return f"{gone}, and what the store holds of it is damaged too"
     alike = [each for each in siblings if each is record or _grown_alike(storage, each, record, making)]
     for donor in sorted(alike, key=lambda each: (each is record, each.label)):
-        if _is_whole(storage, findings, donor):
+        if _is_whole(storage, donor):
             return StoredTree(donor.label, record.digest, record.mask_digest, making.recipe)
     labels = sorted(each.label for each in alike)
     trees = f"the tree of {labels[0]} is" if len(labels) == 1 else f"the trees of {', '.join(labels)} are"
-    return f"its image is not below SOURCE, and {trees} damaged too"
+    return f"{gone}, and {trees} damaged too"
 
 
 def _grown_alike(storage: Storage, other: Record, record: Record, making: Making) -> bool:
@@ -128,9 +127,7 @@ def _growth(recipe: Recipe) -> Recipe:
     return parse(Recipe, {**dict(recipe), "min_region_size": 0, "method": method})
 
 
-def _is_whole(storage: Storage, findings: Findings, record: Record) -> bool:
-    if (record.ref.id, record.label) in findings.damaged_trees:
-        return False
+def _is_whole(storage: Storage, record: Record) -> bool:
     try:
         read_tree(storage, record.ref.id, record.label)
     except StoreError:

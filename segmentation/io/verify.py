@@ -25,7 +25,6 @@ from segmentation.io.records import (
 from segmentation.io.runs import check_format, read_run, run_names
 from segmentation.io.storage import Location, Storage, open_storage
 from segmentation.io.store import image_name, read_labels
-from segmentation.io.trees import TREE
 from segmentation.planning import Output, Record, State
 
 #: (id, label, key): one result.
@@ -53,7 +52,6 @@ class Findings:
     damaged: set[Subject] = field(default_factory=set)  # of these, what must be computed again
     without_record: set[Subject] = field(default_factory=set)  # of these, what only the index tells of
     damaged_images: set[str] = field(default_factory=set)  # ids of images whose own files, not only a label's, are
-    damaged_trees: set[Subject] = field(default_factory=set)  # labels whose trees cannot be cut any more
     bad_records: set[str] = field(default_factory=set)  # files of records that cannot be trusted
     bad_runs: set[str] = field(default_factory=set)  # runs whose description or mark is damaged
     unreadable_tables: set[str] = field(default_factory=set)
@@ -253,8 +251,6 @@ def _result(
             found.add(output.path, problem)
             if output.path.startswith(own) and not output.path.startswith(f"{own}labels/"):
                 found.damaged_images.add(record.ref.id)
-            if output.path.startswith(f"{own}labels/{record.label}/{TREE}/"):
-                found.damaged_trees.add(key)
     areas = None
     if len(found.faults) == before and outputs:
         try:

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from segmentation.kernels.kmeans import cell_means, lloyd, new_at, seed_centres, settle, sorted_cells
+from segmentation.kernels.cells import cell_means, new_at, sorted_cells
+from segmentation.kernels.kmeans import lloyd, seed_centres, settle
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.random((3, 900)) * 255
