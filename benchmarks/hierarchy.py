@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import Row, photos
-from segmentation.base_regions import basins, describe
+from segmentation.base_regions import describe, find_basins
 from segmentation.boundaries import boundary_cues
-from segmentation.hierarchy import finish
+from segmentation.hierarchy import finish, refined
 from segmentation.kernels.merging import merge_regions, start_merging
 from segmentation.learned import learned
 
@@ -47,7 +47,7 @@ def _row(name: str, picture: np.ndarray, *, repeats: int) -> Row:
     times = {stage: statistics.median(each[0][stage] for each in stages[-repeats:]) for stage in stages[0][0]}
     return {
         "picture": name,
-        "base regions": stages[0][1],
+        "regions merged": stages[0][1],
         **{f"{stage}, ms": spent for stage, spent in times.items()},
         "tree in all, ms": sum(list(times.values())[:4]),
     }
@@ -62,14 +62,14 @@ def _stages(picture: np.ndarray) -> tuple[dict[str, float], int]:
         spent[stage] = spent.get(stage, 0.0) + (time.process_time() - started) * 1e3
         return result
 
-    forest = learned().forest
+    known = learned()
     pixels = picture if picture.ndim == 3 else picture[:, :, None]
-    cues = timed("cues", boundary_cues, pixels, float(picture.max()))
-    base = timed("base regions", basins, cues, np.ones(picture.shape[:2], bool))
-    known = timed("description", describe, cues, base, 1)
-    merging = timed("merging", start_merging, *known, forest)
-    timed("merging", merge_regions, merging, forest, 1)
-    tree = timed("merging", finish, merging, base, learned().usual_cut)
+    cues = timed("cues", boundary_cues, pixels, float(picture.max()), known.pixels)
+    basins = timed("basins", find_basins, cues, np.ones(picture.shape[:2], bool))
+    described = timed("description", describe, cues, basins.regions, 1)
+    merging = timed("merging", start_merging, *described, known.borders)
+    timed("merging", merge_regions, merging, known.borders, 1)
+    tree = refined(timed("merging", finish, merging, basins.regions, known.usual_cut), basins)
     timed("cut", tree.cut)
     timed("contours", tree.contours)
-    return spent, tree.n_base
+    return spent, len(basins.nodes)

@@ -3,19 +3,20 @@
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.train_hierarchy DATA
 
 DATA holds ``images/train/*.jpg`` and ``groundTruth/train/*.mat``. Writes segmentation/hierarchy.npz, the same bytes at
-every run, in about five minutes of CPU time:
+every run, in about eight minutes of CPU time:
 
 1. textons: k-means of filter responses;
-2. a forest of boosted regression trees, which says how probable it is that people see two regions as different. It is
+2. a forest that says how probable people draw a boundary at a pixel (`benchmarks.train_boundaries`);
+3. a forest of boosted regression trees, which says how probable it is that people see two regions as different. It is
    learned from the borders met while regions are merged: first by a formula, then by the forest itself (Nunez-Iglesias
    et al., "Machine learning of hierarchical clustering to segment 2D and 3D images", PLoS ONE 8(8), 2013);
-3. the usual cut: that of the largest covering on each half of the images, of trees grown by what the other half taught.
+4. the usual cut: that of the largest covering on each half of the images, of trees grown by what the other half taught.
 
 Every second image is learned from in grey too.
 """
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,18 +24,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 import segmentation
+from benchmarks.boosting import Rows, boost
 from benchmarks.bsds_scores import ImageScores, Truth, merged, summarise
+from benchmarks.train_boundaries import learn_boundaries, pixels_seen
 from segmentation.arrays import read_only
-from segmentation.base_regions import basins, describe
-from segmentation.boundaries import boundary_cues, filter_responses, lightness
+from segmentation.base_regions import describe, find_basins
+from segmentation.boundaries import BoundaryCues, boundary_cues, filter_responses, lightness
 from segmentation.hierarchy import RegionTree, finish
-from segmentation.kernels.merging import Forest, live_borders, merge_regions, start_merging
+from segmentation.kernels.forest import Forest
+from segmentation.kernels.merging import live_borders, merge_regions, start_merging
 from segmentation.kernels.ward import cut_merges
 from segmentation.learned import learned, untrained
 
+Photo = tuple[NDArray[np.uint8], Truth]
+
 #: Numbers of regions at which borders are collected while regions are merged, and how many at most each time.
 STOPS, SAMPLES = (1200, 500, 250, 120, 60, 30, 15, 8, 4), 600
-N_TREES, DEPTH, RATE = 80, 4, 0.12
+FOREST = {"n_trees": 80, "depth": 4, "rate": 0.12}
 THRESHOLDS = np.linspace(0.2, 0.8, 61)
 _SEED = 0
 
@@ -56,31 +62,53 @@ class Example:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Learn from BSDS500 how credible borders are.")
     parser.add_argument("data", type=Path)
-    photos = read_photos(parser.parse_args().data)
+    photos = read_photos(parser.parse_args().data, "train")
     textons = learn_textons([photo for photo, _ in photos])
-    save(textons, untrained(), 0.5)
-    examples = [[example(photo, truth)] for photo, truth in photos]
-    for number in range(0, len(photos), 2):
-        photo, truth = photos[number]
-        examples[number].append(example(np.rint(photo @ [0.299, 0.587, 0.114]).astype(np.uint8), truth))
-    print(f"{sum(map(len, examples))} examples", flush=True)
-    everything = learn_forest([each for pair in examples for each in pair])
-    print("learned from all", flush=True)
+    save(textons, untrained(), untrained(), 0.5)
+    pictures = [in_colour_and_grey(number, *photo) for number, photo in enumerate(photos)]
     # Halves with as many grey images in both: pictures 0 and 1 of every four, and the others.
-    halves = [[each for i, pair in enumerate(examples) if i % 4 // 2 == half for each in pair] for half in (0, 1)]
-    scores = [score for half in (0, 1) for score in score_cuts(halves[1 - half], learn_forest(halves[half]))]
+    halves = [[number for number in range(len(photos)) if number % 4 // 2 == half] for half in (0, 1)]
+    pixels, by_halves = learn_pixels(pictures, halves)
+    print("learned boundaries", flush=True)
+    # Borders are learned from boundaries as unseen images will have them: by what the other half taught.
+    examples = [
+        [example_of(cues_of(image, by_halves[1 - number % 4 // 2]), truth) for image, truth in group]
+        for number, group in enumerate(pictures)
+    ]
+    borders = learn_forest([each for group in examples for each in group])
+    print("learned borders", flush=True)
+    sides = [[each for number in half for each in examples[number]] for half in halves]
+    scores = [score for half in (0, 1) for score in score_cuts(sides[1 - half], learn_forest(sides[half]))]
     summary = summarise(scores)
     print(f"each half by what the other taught: {summary}", flush=True)
-    save(textons, everything, round(float(THRESHOLDS[summary.best_setting]), 3))
+    save(textons, pixels, borders, round(float(THRESHOLDS[summary.best_setting]), 3))
 
 
-def read_photos(data: Path) -> list[tuple[NDArray[np.uint8], Truth]]:
-    """Read the training images and what people saw in them."""
+def in_colour_and_grey(number: int, photo: NDArray[np.uint8], truth: Truth) -> list[Photo]:
+    """Return a picture, and of every second one its grey version too."""
+    grey = [(np.rint(photo @ [0.299, 0.587, 0.114]).astype(np.uint8), truth)] if number % 2 == 0 else []
+    return [(photo, truth), *grey]
+
+
+def learn_pixels(pictures: list[list[Photo]], halves: list[list[int]]) -> tuple[Forest, list[Forest]]:
+    """Learn how probable boundaries are: from all pictures, and from each half."""
+    rng = np.random.default_rng(_SEED)
+    seen = [[pixels_seen(cues_of(image, untrained()), truth, rng) for image, truth in group] for group in pictures]
+    by_halves = [learn_boundaries([rows for number in half for rows in seen[number]]) for half in halves]
+    return learn_boundaries([rows for group in seen for rows in group]), by_halves
+
+
+def cues_of(image: NDArray[np.uint8], forest: Forest) -> BoundaryCues:
+    return boundary_cues(image if image.ndim == 3 else image[:, :, None], float(image.max()), forest)
+
+
+def read_photos(data: Path, split: str, every: int = 1) -> list[Photo]:
+    """Read every n-th image of a split and what people saw in it."""
     from PIL import Image
 
     return [
-        (np.asarray(Image.open(path).convert("RGB")), Truth.read(data / f"groundTruth/train/{path.stem}.mat"))
-        for path in sorted((data / "images" / "train").glob("*.jpg"))
+        (np.asarray(Image.open(path).convert("RGB")), Truth.read(data / f"groundTruth/{split}/{path.stem}.mat"))
+        for path in sorted((data / "images" / split).glob("*.jpg"))[::every]
     ]
 
 
@@ -99,20 +127,25 @@ def learn_textons(photos: list[NDArray[np.uint8]], n_textons: int = 16) -> NDArr
     return np.ascontiguousarray(centers.T.astype(np.float32))
 
 
-def example(image: NDArray[np.uint8], truth: Truth) -> Example:
-    pixels = image if image.ndim == 3 else image[:, :, None]
-    cues = boundary_cues(pixels, float(image.max()))
-    base = basins(cues, np.ones(image.shape[:2], bool))
+def example_of(cues: BoundaryCues, truth: Truth) -> Example:
+    base = find_basins(cues, np.ones(cues.steepness.shape, bool)).regions
     return Example(base, describe(cues, base, 1), truth, truth.table(base))
 
 
-def learn_forest(examples: list[Example]) -> Forest:
-    """Learn from borders on the way of a formula, then also from those on the way of what that taught."""
+def learn_forest(examples: list[Example], as_seen: Callable[[NDArray], NDArray] = lambda rows: rows) -> Forest:
+    """Learn from borders on the way of a formula, then also from those on the way of what that taught.
+
+    `as_seen` may hide features from what is learned.
+    """
     rng = np.random.default_rng(_SEED)
-    seen = [borders_met(each, untrained(), rng) for each in examples]
-    first = boost(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
-    seen += [borders_met(each, first, rng) for each in examples]
-    return boost(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
+    seen: list[Rows] = []
+    forest = untrained()
+    for _ in range(2):
+        for each in examples:
+            rows, probabilities, weights = borders_met(each, forest, rng)
+            seen.append((as_seen(rows), probabilities, weights))
+        forest = boost(seen, **FOREST)
+    return forest
 
 
 def borders_met(each: Example, forest: Forest, rng: np.random.Generator) -> tuple[NDArray, NDArray, NDArray]:
@@ -140,50 +173,6 @@ def borders_met(each: Example, forest: Forest, rng: np.random.Generator) -> tupl
     return np.concatenate(rows), np.concatenate(probabilities), np.concatenate(weights)
 
 
-def boost(rows: NDArray, probabilities: NDArray, weights: NDArray) -> Forest:
-    """Boost regression trees for the log-odds of a probability; every row counts for both answers, in its parts."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    model = HistGradientBoostingClassifier(
-        max_iter=N_TREES,
-        max_depth=DEPTH,
-        max_leaf_nodes=2**DEPTH,
-        learning_rate=RATE,
-        l2_regularization=1.0,
-        min_samples_leaf=200,
-        early_stopping=False,
-        random_state=_SEED,
-    )
-    answers = np.repeat([1, 0], len(rows))
-    shares = np.concatenate([weights * probabilities, weights * (1 - probabilities)])
-    counts = shares > 1e-9
-    model.fit(np.concatenate([rows, rows])[counts], answers[counts], sample_weight=shares[counts])
-    return as_forest(model)
-
-
-def as_forest(model) -> Forest:
-    """Write a model of scikit-learn's as full binary trees; where one stops early, what follows asks nothing."""
-    n_nodes, trees = 2**DEPTH - 1, [stage[0].nodes for stage in model._predictors]
-    features = np.zeros((len(trees), n_nodes), np.uint16)
-    thresholds = np.full((len(trees), n_nodes), np.inf, np.float32)
-    values = np.zeros((len(trees), n_nodes + 1), np.float32)
-    for number, nodes in enumerate(trees):
-        places = [(0, 0)]
-        while places:
-            node, place = places.pop()
-            if nodes[node]["is_leaf"]:
-                first = last = place
-                while first < n_nodes:
-                    first, last = 2 * first + 1, 2 * last + 2
-                values[number, first - n_nodes : last - n_nodes + 1] = nodes[node]["value"]
-            else:
-                features[number, place] = nodes[node]["feature_idx"]
-                thresholds[number, place] = nodes[node]["num_threshold"]
-                places += [(nodes[node]["left"], 2 * place + 1), (nodes[node]["right"], 2 * place + 2)]
-    bias = float(np.ravel(model._baseline_prediction)[0])
-    return Forest(read_only(features), read_only(thresholds), read_only(values), bias)
-
-
 def score_cuts(
     examples: list[Example], forest: Forest, thresholds: NDArray = THRESHOLDS, matched: Collection[int] = ()
 ) -> list[ImageScores]:
@@ -203,15 +192,12 @@ def score_cuts(
     return scores
 
 
-def save(textons: NDArray[np.float32], forest: Forest, usual_cut: float) -> None:
+def save(textons: NDArray[np.float32], pixels: Forest, borders: Forest, usual_cut: float) -> None:
     """Write what was learned where the library reads it, and have it read anew: each step builds on those before."""
-    names = ("features", "thresholds", "values", "bias")
-    np.savez(
-        Path(segmentation.__file__).with_name("hierarchy.npz"),
-        textons=textons,
-        usual_cut=usual_cut,
-        **dict(zip(names, forest, strict=True)),
-    )
+    named = {"pixels": pixels, "borders": borders}
+    forests = {f"{name}_{part}": array for name, forest in named.items() for part, array in forest._asdict().items()}
+    path = Path(segmentation.__file__).with_name("hierarchy.npz")
+    np.savez(path, textons=textons, usual_cut=usual_cut, **forests)
     learned.cache_clear()
 
 

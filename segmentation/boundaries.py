@@ -8,12 +8,18 @@ on the coarser.
 
 import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.arrays import Image, Integers, Ints, read_only
 from segmentation.learned import learned
+from segmentation.strength import boundary_maps, boundary_strength, pixels_of
+
+if TYPE_CHECKING:
+    from segmentation.kernels.forest import Forest
+    from segmentation.kernels.strength import Maps
 
 Singles = NDArray[np.float32]
 
@@ -33,6 +39,7 @@ class Cue:
     level: int
 
 
+#: Those of the finer grid come first.
 CUES = (
     Cue(0, 8, 2.5, 2),
     Cue(0, 8, 2.5, 4),
@@ -58,8 +65,10 @@ class BoundaryCues:
     maps : dict of Cue to ndarray of float32, shape (m', n', 8)
         How much each cue speaks for a border, in [0, 1], on the grid of the cue; a grey image has no cues of colour.
     has_colors : bool
+    seen : Maps
+        What boundary strength is learned from.
     strength : ndarray of float32, shape (m, n)
-        All cues together, at the strongest orientation.
+        How probable a boundary is, see `segmentation.strength`.
     steepness : ndarray of float32, shape (M, N)
         Change of the steepest channel from one pixel to the next, as part of the largest value.
     """
@@ -68,45 +77,68 @@ class BoundaryCues:
     textons: Integers
     maps: dict[Cue, Singles]
     has_colors: bool
+    seen: "Maps"
     strength: Singles
     steepness: Singles
 
 
-def boundary_cues(image: Image, white: float) -> BoundaryCues:
-    """Compute the cues of an image, shape (M, N, 1) or (M, N, 3), with values from 0 to `white`."""
-    from segmentation.kernels.cues import add_enlarged, halve, steepness, strongest
+def boundary_cues(image: Image, white: float, forest: "Forest") -> BoundaryCues:
+    """Compute the cues of an image, shape (M, N, 1) or (M, N, 3), with values from 0 to `white`.
+
+    `forest` says from them how probable a boundary is.
+    """
+    from segmentation.kernels.cues import halve, steepness
 
     image = read_only(image)
-    planes = _half_planes(image, white)
+    halved = halve(image, white)
+    planes = _lab(halved)
     textons = texton_map(planes[0])
-    coarse = halve(read_only(np.moveaxis(planes, 0, 2)), 1.0)
+    coarse = halve(pixels_of(planes), 1.0)
     grids = {2: (planes, textons), 4: (coarse, np.ascontiguousarray(textons[::2, ::2]))}
     has_colors = image.shape[2] == 3
-    maps = {cue: _contrasts(cue, *grids[cue.level]) for cue in CUES if has_colors or cue.plane in (0, _TEXTON)}
-    totals = {level: np.zeros((*plane.shape, 8), np.float32) for level, (_, plane) in grids.items()}
-    for cue, map_ in maps.items():
-        totals[cue.level] += map_ / np.float32(len(CUES))
-    total = totals[2]
-    add_enlarged(total, totals[4], 1.0)
-    return BoundaryCues(planes, textons, maps, has_colors, strongest(total), steepness(image, white))
+    oriented = {level: _oriented_maps(level, has_colors, *grid) for level, grid in grids.items()}
+    maps = {
+        cue: map_
+        for level in grids
+        for cue, map_ in zip(_cues_of(level), oriented[level], strict=True)
+        if has_colors or cue.plane in (0, _TEXTON)
+    }
+    steep = steepness(image, white)
+    seen = boundary_maps(oriented[2], oriented[4], planes, halved, steep)
+    return BoundaryCues(planes, textons, maps, has_colors, seen, boundary_strength(seen, forest), steep)
 
 
-def _half_planes(image: Image, white: float) -> Singles:
-    """Average 2×2 pixels and convert them to L*, a*, b*, shape (3, m, n)."""
-    from segmentation.kernels.cues import halve, lab_planes
+def _cues_of(level: int) -> list[Cue]:
+    return [cue for cue in CUES if cue.level == level]
 
-    planes = halve(read_only(image), white)
-    if len(planes) == 3:
-        lab: Singles = lab_planes(planes, *_tables())
+
+def _oriented_maps(level: int, has_colors: bool, planes: Singles, textons: Integers) -> Singles:
+    """Compute all cues of a grid, shape (number of cues, m', n', 8); those of colour are 0 where there is none."""
+    cues = _cues_of(level)
+    maps = np.zeros((len(cues), *textons.shape, 8), np.float32)
+    for number, cue in enumerate(cues):
+        if has_colors or cue.plane in (0, _TEXTON):
+            maps[number] = _contrasts(cue, planes, textons)
+    return maps
+
+
+def _lab(halved: Singles) -> Singles:
+    """Convert averages of 2×2 pixels to L*, a*, b*, shape (3, m, n)."""
+    from segmentation.kernels.cues import lab_planes
+
+    if len(halved) == 3:
+        lab: Singles = lab_planes(halved, *_tables())
     else:
-        lab = lab_planes(np.repeat(planes, 3, axis=0), *_tables())
+        lab = lab_planes(np.repeat(halved, 3, axis=0), *_tables())
         lab[1:] = 0  # by the tables not to the last bit
     return lab
 
 
 def lightness(image: Image, white: float) -> Singles:
     """Return L* on the grid of half size, shape (m, n), of an image with values from 0 to `white`."""
-    plane: Singles = _half_planes(image, white)[0]
+    from segmentation.kernels.cues import halve
+
+    plane: Singles = _lab(halve(read_only(image), white))[0]
     return plane
 
 

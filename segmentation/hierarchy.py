@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.arrays import Bools, Image, Integers, Labels, read_only
-from segmentation.base_regions import basins, describe
+from segmentation.base_regions import Basins, describe, find_basins
 from segmentation.boundaries import boundary_cues
 from segmentation.errors import ImageError, ParameterError
 from segmentation.learned import learned
@@ -18,6 +18,9 @@ from segmentation.prepare import check_image
 
 if TYPE_CHECKING:
     from segmentation.kernels.merging import Merging
+
+#: Height that merges of basins stay below which are too small or too shallow to be judged.
+_SHALLOW = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +35,8 @@ class RegionTree:
         The two nodes, the smaller number first, that each merge joins, c being the number of 4-connected pieces of
         the mask, which are never merged. Base region r is node r - 1, merge i makes node n_base + i.
     heights : ndarray of float32, shape (n_base - c,)
-        How credible the border is that each merge removes, in [0, 1), never decreasing.
+        How credible the border is that each merge removes, in [0, 1), never decreasing. The first merges, of base
+        regions too small or too shallow to be judged, have heights in their order, below all that are judged.
     suggested : float
         The threshold that `suggest` returns.
     """
@@ -134,7 +138,7 @@ class RegionTree:
         >>> tree.contours()
         array([[0.25, 0.75, 0.  ]], dtype=float32)
         """
-        from segmentation.kernels.basins import contour_map
+        from segmentation.kernels.borders import contour_map
 
         return contour_map(
             read_only(self.base.astype(np.int32)),
@@ -206,12 +210,12 @@ def region_tree(image: Image, params: Hierarchy | None = None, mask: Bools | Non
     image, mask = check_image(image, mask)
     pixels, white = _intensities(image, mask)
     inside = np.ones(image.shape[:2], dtype=bool) if mask is None else mask
-    cues = boundary_cues(pixels, white)
-    base = basins(cues, inside)
-    forest = learned().forest
-    merging = start_merging(*describe(cues, base, params.smallest_region), forest)
-    merge_regions(merging, forest, 1)
-    return finish(merging, base, learned().usual_cut)
+    known = learned()
+    cues = boundary_cues(pixels, white, known.pixels)
+    basins = find_basins(cues, inside)
+    merging = start_merging(*describe(cues, basins.regions, params.smallest_region), known.borders)
+    merge_regions(merging, known.borders, 1)
+    return refined(finish(merging, basins.regions, known.usual_cut), basins)
 
 
 def _intensities(image: Image, mask: Bools | None) -> tuple[Image, float]:
@@ -244,6 +248,21 @@ def finish(merging: "Merging", base: Labels, suggested: float) -> RegionTree:
     number = np.arange(n_base + n_merges, dtype=np.int32)
     number[n_base + order] = np.arange(n_base, n_base + n_merges, dtype=np.int32)
     return RegionTree(base, np.sort(number[merging.children[order]], axis=1), heights[order], suggested)
+
+
+def refined(tree: RegionTree, basins: Basins) -> RegionTree:
+    """Put below the regions of a tree the basins that had joined to them, at heights below all of the tree's."""
+    n_basins, n_joins = int(basins.finest.max()), len(basins.joins)
+    made = np.arange(n_basins + n_joins, n_basins + n_joins + len(tree.merges), dtype=np.int32)
+    merges = np.sort(np.concatenate([basins.nodes, made])[tree.merges], axis=1)
+    lowest = tree.heights[:1].min(initial=_SHALLOW)
+    heights = (lowest * np.arange(n_joins) / max(n_joins, 1)).astype(np.float32)
+    return RegionTree(
+        basins.finest,
+        np.concatenate([basins.joins, merges]),
+        np.concatenate([heights, tree.heights]),
+        tree.suggested,
+    )
 
 
 def _check_threshold(threshold: float) -> None:

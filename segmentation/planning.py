@@ -9,7 +9,7 @@ from itertools import groupby
 from segmentation.params import KMeans, Recipe, RegionCount, Spectral, Ward
 
 #: Counts up when the same recipe would give other labels than before: everything is then computed anew.
-RESULT_VERSION = 5
+RESULT_VERSION = 6
 #: An image whose trouble may pass (a dead worker, a failing disk) is tried in this many runs.
 MAX_ATTEMPTS = 3
 #: Step of an image that a setting refused, its memory or its pixels: looked at again in every run, which may have more.
@@ -219,7 +219,7 @@ def _stamp(ref: ImageRef) -> tuple[object, ...]:
 #: A batch ends when its images have this many pixels: some seconds of work for any method.
 _BATCH_PIXELS = 10_000_000
 #: Peak bytes per working pixel while an image is clustered; measured by benchmarks/memory.py, rounded up.
-_CLUSTER_BYTES_PER_PIXEL = {"spectral": 350, "ward": 450, "kmeans": 120, "hierarchy": 320}
+_CLUSTER_BYTES_PER_PIXEL = {"spectral": 350, "ward": 450, "kmeans": 120, "hierarchy": 160}
 #: Of a solver for the eigenvectors of all pixels.
 _SOLVER_BYTES_PER_PIXEL = 1200
 #: Edges, and the arrays they are made of, per pixel and square pixel of the radius of affinities.

@@ -1,51 +1,45 @@
-"""Basins of a relief: where they begin, which of them touch, and what lies along their common borders."""
+"""Basins of a relief: where they begin, how they are flooded, and which of them are too shallow to be any."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.arrays import Bools, Floats, Integers, Ints
+from segmentation.arrays import Bools, Integers
 from segmentation.kernels.compiled import compiled
-from segmentation.kernels.cues import N_ORIENTATIONS
-from segmentation.kernels.merging import (
-    HISTOGRAMS,
-    MEANS,
-    N_BINS,
-    N_PLANES,
-    N_REGION_SUMS,
-    PERIMETER,
-    SIZE,
-    SQUARES,
-    STRENGTH,
-    TEXTONS,
-)
+from segmentation.kernels.pieces import root
 
 Singles = NDArray[np.float32]
 
+#: Height of pixels that do not exist.
+OUTSIDE = -1
+
 
 @compiled
-def relief(maps: Singles, shape: tuple[int, int], fine: Singles, weight: float, n_levels: int) -> Integers:
+def relief(maps: Singles, fine: Singles, weight: float, n_levels: int, mask: Bools) -> Integers:
     """Enlarge a map to twice its size, add a finer one, and round.
 
     Parameters
     ----------
     maps : ndarray of float32, shape (ceil(M / 2), ceil(N / 2))
-    shape : tuple of int
-        (M, N).
     fine : ndarray of float32, shape (M, N)
     weight : float
         Of the finer map.
     n_levels : int
         Levels between 0 and 1.
+    mask : ndarray of bool, shape (M, N)
 
     Returns
     -------
     heights : ndarray of int32, shape (M, N)
+        At least 0; `OUTSIDE` of the mask.
     """
-    heights = np.empty(shape, np.int32)
-    for row in range(shape[0]):
+    n_rows, n_columns = fine.shape
+    heights = np.full((n_rows, n_columns), OUTSIDE, np.int32)
+    for row in range(n_rows):
         above, down = (row - 1) // 2, 0.25 if row % 2 else 0.75
         below, above = min(above + 1, maps.shape[0] - 1), max(above, 0)
-        for column in range(shape[1]):
+        for column in range(n_columns):
+            if not mask[row, column]:
+                continue
             left, aside = (column - 1) // 2, 0.25 if column % 2 else 0.75
             right, left = min(left + 1, maps.shape[1] - 1), max(left, 0)
             upper = maps[above, left] * (1 - aside) + maps[above, right] * aside
@@ -56,14 +50,13 @@ def relief(maps: Singles, shape: tuple[int, int], fine: Singles, weight: float, 
 
 
 @compiled
-def minima(heights: Integers, mask: Bools) -> Integers:
+def minima(heights: Integers) -> Integers:
     """Give numbers to the regional minima of a relief: connected pixels of equal height without a lower neighbour.
 
     Parameters
     ----------
     heights : ndarray of int32, shape (M, N)
-    mask : ndarray of bool, shape (M, N)
-        Pixels outside do not exist.
+        At least 0, or `OUTSIDE`.
 
     Returns
     -------
@@ -77,7 +70,7 @@ def minima(heights: Integers, mask: Bools) -> Integers:
     count = 0
     for row in range(n_rows):
         for column in range(n_columns):
-            if seen[row, column] or not mask[row, column] or _has_lower(heights, mask, row, column):
+            if seen[row, column] or heights[row, column] == OUTSIDE or _has_lower(heights, row, column):
                 continue
             # The stack is not emptied: in the end it lists the plateau.
             height, is_lowest = heights[row, column], True
@@ -89,11 +82,10 @@ def minima(heights: Integers, mask: Bools) -> Integers:
                 for other_row, other_column in ((r - 1, c), (r, c - 1), (r, c + 1), (r + 1, c)):
                     if not (0 <= other_row < n_rows and 0 <= other_column < n_columns):
                         continue
-                    if not mask[other_row, other_column]:
-                        continue
-                    if heights[other_row, other_column] < height:
+                    other = heights[other_row, other_column]
+                    if OUTSIDE < other < height:
                         is_lowest = False
-                    elif heights[other_row, other_column] == height and not seen[other_row, other_column]:
+                    elif other == height and not seen[other_row, other_column]:
                         seen[other_row, other_column] = True
                         stack[end] = other_row * n_columns + other_column
                         end += 1
@@ -105,25 +97,24 @@ def minima(heights: Integers, mask: Bools) -> Integers:
 
 
 @compiled
-def _has_lower(heights: Integers, mask: Bools, row: int, column: int) -> bool:
+def _has_lower(heights: Integers, row: int, column: int) -> bool:
     height = heights[row, column]
     return bool(
-        (column > 0 and heights[row, column - 1] < height and mask[row, column - 1])
-        or (row > 0 and heights[row - 1, column] < height and mask[row - 1, column])
-        or (column + 1 < heights.shape[1] and heights[row, column + 1] < height and mask[row, column + 1])
-        or (row + 1 < heights.shape[0] and heights[row + 1, column] < height and mask[row + 1, column])
+        (column > 0 and OUTSIDE < heights[row, column - 1] < height)
+        or (row > 0 and OUTSIDE < heights[row - 1, column] < height)
+        or (column + 1 < heights.shape[1] and OUTSIDE < heights[row, column + 1] < height)
+        or (row + 1 < heights.shape[0] and OUTSIDE < heights[row + 1, column] < height)
     )
 
 
 @compiled
-def flood_basins(heights: Integers, mask: Bools, labels: Integers) -> None:
+def flood_basins(heights: Integers, labels: Integers) -> None:
     """Grow the minima of a relief until they meet: always the lowest pixel first, of equal ones that reached first.
 
     Parameters
     ----------
     heights : ndarray of int32, shape (M, N)
-        At least 0.
-    mask : ndarray of bool, shape (M, N)
+        At least 0, or `OUTSIDE`.
     labels : ndarray of int32, shape (M, N)
         From `minima`; is filled.
 
@@ -133,7 +124,7 @@ def flood_basins(heights: Integers, mask: Bools, labels: Integers) -> None:
     flood: one list of pixels for every height, served from the lowest up, is all of Meyer's hierarchical queue.
     """
     n_rows, n_columns = labels.shape
-    flat, relief_, inside = labels.reshape(-1), heights.reshape(-1), mask.reshape(-1)
+    flat, relief_ = labels.reshape(-1), heights.reshape(-1)
     first, last = np.full(heights.max() + 1, -1), np.full(heights.max() + 1, -1)
     after = np.full(heights.size, -1, np.int32)
     for pixel in range(len(flat)):
@@ -150,7 +141,7 @@ def flood_basins(heights: Integers, mask: Bools, labels: Integers) -> None:
                 (n_columns, row < n_rows - 1),
             ):
                 other = pixel + step
-                if is_there and flat[other] == 0 and inside[other]:
+                if is_there and flat[other] == 0 and relief_[other] != OUTSIDE:
                     flat[other] = flat[pixel]
                     _queue(first, last, after, relief_[other], other)
             pixel = after[pixel]
@@ -166,237 +157,80 @@ def _queue(first: Integers, last: Integers, after: Integers, height: int, pixel:
 
 
 @compiled
-def border_sides(labels: Integers) -> Integers:
-    """List the sides between pixels of different regions.
+def join_shallow(
+    heights: Integers, labels: Integers, sides: Integers, depth: int, area: int
+) -> tuple[Integers, Integers, Integers]:
+    """Join basins across their lowest passes, lowest first, where one of the two is shallow or small.
 
     Parameters
     ----------
+    heights : ndarray of int32, shape (M, N)
     labels : ndarray of int32, shape (M, N)
-        0 belongs to no region.
+        Basins 1..n, 0 elsewhere.
+    sides : ndarray of int32, shape (S, 5)
+        From `segmentation.kernels.borders.border_sides`.
+    depth, area : int
+        A basin stays one if it is at least so deep below the pass, and has so many pixels.
 
     Returns
     -------
-    sides : ndarray of int32, shape (S, 5)
-        Row and column of the pixel above or to the left, 1 if the other is below it (0 if beside it), and the smaller
-        and the larger of the labels; in raster order.
-    """
-    n_rows, n_columns = labels.shape
-    count = 0
-    for row in range(n_rows):
-        for column in range(n_columns):
-            here = labels[row, column]
-            if column + 1 < n_columns:
-                count += here != labels[row, column + 1]
-            if row + 1 < n_rows:
-                count += here != labels[row + 1, column]
-    sides = np.empty((count, 5), np.int32)
-    count = 0
-    for row in range(n_rows):
-        for column in range(n_columns):
-            here = labels[row, column]
-            if here == 0:
-                continue
-            for down in range(2):
-                if (row + 1 < n_rows) if down else (column + 1 < n_columns):
-                    other = labels[row + down, column + 1 - down]
-                    if other != 0 and other != here:
-                        sides[count, 0], sides[count, 1], sides[count, 2] = row, column, down
-                        sides[count, 3], sides[count, 4] = min(here, other), max(here, other)
-                        count += 1
-    return sides[:count].copy()
+    roots : ndarray of int32, shape (n + 1,)
+        The first of the basins that each has become one with.
+    joins : ndarray of int32, shape (J, 2)
+        The nodes that were joined one after the other: basin b is node b - 1, join i makes node n + i.
+    nodes : ndarray of int32, shape (n + 1,)
+        The last node of every root.
 
+    Notes
+    -----
+    O(MN) time. What remains are the basins with a dynamics of at least `depth` [1]_.
 
-@compiled
-def border_directions(sides: Integers, borders: Ints, n_borders: int) -> Floats:
-    """Fit a line to each border; return its angle in steps of π/8, in [0, 8), from the columns' axis to the rows'."""
-    moments = np.zeros((n_borders, 6))
-    for index in range(len(sides)):
-        sums, down = moments[borders[index]], sides[index, 2]
-        y, x = sides[index, 0] + 0.5 * down, sides[index, 1] + 0.5 * (1 - down)
-        sums[0] += 1
-        sums[1] += y
-        sums[2] += x
-        sums[3] += y * y
-        sums[4] += x * x
-        sums[5] += x * y
-    angles = np.empty(n_borders)
-    for border in range(n_borders):
-        n, y, x, yy, xx, xy = moments[border]
-        yy, xx, xy = yy - y * y / n, xx - x * x / n, xy - x * y / n
-        angle = 0.5 * np.arctan2(2 * xy, xx - yy)
-        angles[border] = (angle / np.pi * N_ORIENTATIONS) % N_ORIENTATIONS
-    for index in range(len(sides)):
-        # A single side has no direction but its own.
-        if moments[borders[index], 0] == 1:
-            angles[borders[index]] = 0.0 if sides[index, 2] else 0.5 * N_ORIENTATIONS
-    return angles
-
-
-@compiled
-def sum_along(
-    sides: Integers, borders: Ints, angles: Floats, maps: Singles, level: int, totals: Floats, sums: Floats
-) -> None:
-    """Add up along every border what oriented maps say in its direction.
-
-    Parameters
+    References
     ----------
-    sides : ndarray of int32, shape (S, 5)
-    borders : ndarray of int64, shape (S,)
-        Border of every side.
-    angles : ndarray of float64
-        Direction of every border.
-    maps : ndarray of float32, shape (m, n, 8)
-        Of a grid whose pixels are `level` pixels of the image wide.
-    totals : ndarray of float64, shape (S,)
-        What is said is added here for every side,
-    sums : ndarray of float64, shape (number of borders,)
-        and here for every border.
+    .. [1] Najman & Schmitt, "Geodesic saliency of watershed contours and hierarchical segmentation", IEEE TPAMI
+       18(12), 1996.
     """
-    for index in range(len(sides)):
-        border = borders[index]
-        above, below, left, right, y, x = _corners(sides[index], level, maps.shape[0], maps.shape[1])
-        turn = angles[border]
-        one = int(turn) % N_ORIENTATIONS
-        other, part = (one + 1) % N_ORIENTATIONS, turn - int(turn)
-        upper = (1 - x) * ((1 - part) * maps[above, left, one] + part * maps[above, left, other])
-        upper += x * ((1 - part) * maps[above, right, one] + part * maps[above, right, other])
-        lower = (1 - x) * ((1 - part) * maps[below, left, one] + part * maps[below, left, other])
-        lower += x * ((1 - part) * maps[below, right, one] + part * maps[below, right, other])
-        value = (1 - y) * upper + y * lower
-        totals[index] += value
-        sums[border] += value
-
-
-@compiled
-def _corners(side: Integers, level: int, n_rows: int, n_columns: int) -> tuple[int, int, int, int, float, float]:
-    """Return the rows and columns of a coarser grid that a side's middle lies between, and how far behind the first."""
-    y = (side[0] + 0.5 * side[2] + 0.5) / level - 0.5
-    x = (side[1] + 0.5 * (1 - side[2]) + 0.5) / level - 0.5
-    y, x = min(max(y, 0.0), n_rows - 1.0), min(max(x, 0.0), n_columns - 1.0)
-    above, left = int(y), int(x)
-    return above, min(above + 1, n_rows - 1), left, min(left + 1, n_columns - 1), y - above, x - left
-
-
-@compiled
-def sum_strengths(sides: Integers, borders: Ints, strength: Singles, steepness: Singles, sums: Floats) -> None:
-    """Add up along every border how strong it is at any orientation, and how steep the image.
-
-    Parameters
-    ----------
-    sides : ndarray of int32, shape (S, 5)
-    borders : ndarray of int64, shape (S,)
-    strength : ndarray of float32, shape (ceil(M / 2), ceil(N / 2))
-    steepness : ndarray of float32, shape (M, N)
-    sums : ndarray of float64, shape (number of borders, 2)
-        Is added to.
-    """
-    for index in range(len(sides)):
-        above, below, left, right, y, x = _corners(sides[index], 2, strength.shape[0], strength.shape[1])
-        upper = (1 - x) * strength[above, left] + x * strength[above, right]
-        lower = (1 - x) * strength[below, left] + x * strength[below, right]
-        sums[borders[index], 0] += (1 - y) * upper + y * lower
-        row, column, down = sides[index, 0], sides[index, 1], sides[index, 2]
-        both = steepness[row, column] + steepness[row + down, column + 1 - down]
-        sums[borders[index], 1] += 0.5 * both
-
-
-@compiled
-def region_sums(labels: Integers, planes: Singles, ranges: Floats, codes: Integers, strength: Singles) -> Floats:
-    """Add up what is known of the pixels of every region, in the layout of `segmentation.kernels.merging`.
-
-    Parameters
-    ----------
-    labels : ndarray of int32, shape (M, N)
-        Regions from 1; 0 belongs to none.
-    planes : ndarray of float32, shape (3, ceil(M / 2), ceil(N / 2))
-        Planes of half size.
-    ranges : ndarray of float64, shape (3, 2)
-        Lowest and highest value of each plane's histogram; a value counts in the two bins whose centres it is between.
-    codes : ndarray of int32, shape of a plane
-        Textons.
-    strength : ndarray of float32, shape of a plane
-
-    Returns
-    -------
-    sums : ndarray of float64, shape (number of regions, N_REGION_SUMS)
-    """
-    n_rows, n_columns = labels.shape
-    sums = np.zeros((labels.max() + 1, N_REGION_SUMS))
-    for row in range(n_rows):
-        for column in range(n_columns):
-            total = sums[labels[row, column]]
-            total[SIZE] += 1
-            for plane in range(N_PLANES):
-                value = planes[plane, row // 2, column // 2]
-                place = min(max((value - ranges[plane, 0]) / (ranges[plane, 1] - ranges[plane, 0]), 0.0), 1.0)
-                place *= N_BINS - 1
-                before = min(int(place), N_BINS - 2)
-                start = HISTOGRAMS + plane * N_BINS + before
-                total[start] += 1 - (place - before)
-                total[start + 1] += place - before
-                total[MEANS + plane] += value
-                total[SQUARES + plane] += value * value
-            total[TEXTONS + codes[row // 2, column // 2]] += 1
-            total[STRENGTH] += strength[row // 2, column // 2]
-            for step in range(2):
-                for other_row, other_column in ((row - 1 + 2 * step, column), (row, column - 1 + 2 * step)):
-                    is_there = 0 <= other_row < n_rows and 0 <= other_column < n_columns
-                    if not is_there or labels[other_row, other_column] != labels[row, column]:
-                        total[PERIMETER] += 1
-    return sums[1:].copy()
-
-
-@compiled
-def contour_map(labels: Integers, merges: Integers, heights: Singles, n_base: int) -> Singles:
-    """Give every pixel the height of the highest of its borders to the right and below; 0 if it has none.
-
-    Parameters
-    ----------
-    labels : ndarray of int32, shape (M, N)
-        Base regions from 1; 0 where masked.
-    merges : ndarray of int32, shape (K, 2)
-    heights : ndarray of float32, shape (K,)
-    n_base : int
-        Number of base regions.
-
-    Returns
-    -------
-    contours : ndarray of float32, shape (M, N)
-    """
-    parents = np.arange(n_base + len(merges))
-    for merge in range(len(merges)):
-        parents[merges[merge, 0]] = parents[merges[merge, 1]] = n_base + merge
-    contours = np.zeros(labels.shape, np.float32)
-    last_one, last_other, last_height = 0, 0, np.float32(0)
+    n_basins = labels.max()
+    roots, nodes = np.arange(n_basins + 1).astype(np.int32), np.arange(-1, n_basins).astype(np.int32)
+    joins, count = np.empty((n_basins, 2), np.int32), 0
+    sizes, lowest = np.zeros(n_basins + 1, np.int64), np.full(n_basins + 1, heights.max() + 1)
     for row in range(labels.shape[0]):
         for column in range(labels.shape[1]):
-            here = labels[row, column]
-            if here == 0:
-                continue
-            for down in range(2):
-                if (row + 1 < labels.shape[0]) if down else (column + 1 < labels.shape[1]):
-                    other = labels[row + down, column + 1 - down]
-                    if other != 0 and other != here:
-                        # Neighbouring sides mostly lie between the same two regions.
-                        if here != last_one or other != last_other:
-                            last_one, last_other = here, other
-                            last_height = _height_of_union(parents, heights, n_base, here - 1, other - 1)
-                        contours[row, column] = max(contours[row, column], last_height)
-    return contours
+            basin = labels[row, column]
+            sizes[basin] += 1
+            lowest[basin] = min(lowest[basin], heights[row, column])
+    for index in _by_height(heights, sides):
+        one, other = root(roots, sides[index, 3]), root(roots, sides[index, 4])
+        is_shallow = _pass_height(heights, sides[index]) - max(lowest[one], lowest[other]) < depth
+        if one != other and (is_shallow or min(sizes[one], sizes[other]) < area):
+            one, other = min(one, other), max(one, other)
+            joins[count, 0], joins[count, 1] = min(nodes[one], nodes[other]), max(nodes[one], nodes[other])
+            nodes[one] = n_basins + count
+            count += 1
+            roots[other] = one
+            sizes[one] += sizes[other]
+            lowest[one] = min(lowest[one], lowest[other])
+    for basin in range(1, n_basins + 1):
+        roots[basin] = root(roots, basin)
+    return roots, joins[:count].copy(), nodes
 
 
 @compiled
-def _height_of_union(parents: Integers, heights: Singles, n_base: int, one: int, other: int) -> np.float32:
-    """Climb from two base regions to the merge that joins them: parents have the larger numbers.
+def _pass_height(heights: Integers, side: Integers) -> int:
+    row, column, down = side[0], side[1], side[2]
+    return int(max(heights[row, column], heights[row + down, column + 1 - down]))
 
-    Where none does, as between pieces of a mask, the border never disappears: its height is infinite.
-    """
-    while one != other:
-        lower = min(one, other)
-        if parents[lower] == lower:
-            return np.float32(np.inf)
-        if one < other:
-            one = parents[one]
-        else:
-            other = parents[other]
-    return np.float32(heights[one - n_base])
+
+@compiled
+def _by_height(heights: Integers, sides: Integers) -> Integers:
+    """Sort sides by the higher of their two pixels, those of equal height as they are."""
+    ends = np.zeros(heights.max() + 2, np.int64)
+    for index in range(len(sides)):
+        ends[_pass_height(heights, sides[index]) + 1] += 1
+    ends = np.cumsum(ends)
+    order = np.empty(len(sides), np.int32)
+    for index in range(len(sides)):
+        height = _pass_height(heights, sides[index])
+        order[ends[height]] = index
+        ends[height] += 1
+    return order

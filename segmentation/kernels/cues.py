@@ -198,10 +198,23 @@ def _halve_discs(histograms: Singles, differences: Singles, shares: Singles) -> 
 
 
 @compiled
-def strongest(maps: Singles) -> Singles:
-    """Smooth oriented maps, shape (M, N, 8), by binomials over 3×3 pixels; return the strongest of each pixel."""
+def strongest(maps: Singles) -> tuple[Singles, Singles, Integers]:
+    """Smooth oriented maps by binomials over 3×3 pixels, and look which of them is strongest.
+
+    Parameters
+    ----------
+    maps : ndarray of float32, shape (M, N, 8)
+
+    Returns
+    -------
+    highest, mean : ndarray of float32, shape (M, N)
+        Of all orientations.
+    orientations : ndarray of int32, shape (M, N)
+        The first of the strongest.
+    """
     n_rows, n_columns, n_maps = maps.shape
-    result = np.empty((n_rows, n_columns), np.float32)
+    highest, mean = np.empty((n_rows, n_columns), np.float32), np.empty((n_rows, n_columns), np.float32)
+    orientations = np.empty((n_rows, n_columns), np.int32)
     sums, lines = np.empty(n_maps, np.float32), np.empty((n_columns, n_maps), np.float32)
     for row in range(n_rows):
         above, here, below = maps[max(row - 1, 0)], maps[row], maps[min(row + 1, n_rows - 1)]
@@ -212,8 +225,10 @@ def strongest(maps: Singles) -> Singles:
             left, right = lines[max(column - 1, 0)], lines[min(column + 1, n_columns - 1)]
             for index in range(n_maps):
                 sums[index] = left[index] + 2 * lines[column, index] + right[index]
-            result[row, column] = sums.max() / 16
-    return result
+            best = sums.argmax()
+            highest[row, column], orientations[row, column] = sums[best] / 16, best
+            mean[row, column] = sums.sum() / (16 * n_maps)
+    return highest, mean, orientations
 
 
 @compiled

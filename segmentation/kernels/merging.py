@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segmentation.arrays import Bools, Floats, Integers
 from segmentation.kernels.compiled import compiled
+from segmentation.kernels.forest import Forest, log_odds
 from segmentation.kernels.tournament import Tournament, play, put, tournament
 
 Singles = NDArray[np.float32]
@@ -43,18 +44,6 @@ N_FEATURES = 44
 _GROWTH = 1.1
 # The price that is made a credibility of one half.
 _USUAL_COST = 11.7
-
-
-class Forest(NamedTuple):
-    """Regression trees, one after the other: nodes of which each asks whether a feature is at most a threshold.
-
-    Nodes 2i + 1 and 2i + 2 of a tree of depth D would be the children of node i; a leaf further up is repeated.
-    """
-
-    features: Integers  # (T, 2**D - 1)
-    thresholds: Singles  # (T, 2**D - 1)
-    values: Singles  # (T, 2**D)
-    bias: float
 
 
 class Regions(NamedTuple):
@@ -258,25 +247,10 @@ def _price(merging: Merging, forest: Forest, border: int) -> float:
         cost = np.exp(merging.row[N_FEATURES - 1])
         credible = float(cost / (cost + _USUAL_COST))
     else:
-        credible = 1 / (1 + np.exp(-_evaluate(forest, merging.row)))
+        credible = 1 / (1 + np.exp(-log_odds(forest, merging.row)))
     one, other = merging.borders.across[2 * border], merging.borders.across[2 * border + 1]
     smallest = min(merging.regions.sums[one, SIZE], merging.regions.sums[other, SIZE])
     return credible - 1 if smallest < merging.scene[1] else credible
-
-
-@compiled
-def _evaluate(forest: Forest, row: Floats) -> float:
-    total = forest.bias
-    features, thresholds, values, _ = forest
-    n_nodes = np.uint64(features.shape[1])
-    one, two = np.uint64(1), np.uint64(2)
-    for tree in range(len(features)):
-        # Unsigned numbers: indices that might be negative cost a test each.
-        asked, limits, node = features[tree], thresholds[tree], np.uint64(0)
-        while node < n_nodes:
-            node = two * node + one + np.uint64(row[asked[node]] > limits[node])
-        total += values[tree, node - n_nodes]
-    return float(total)
 
 
 @compiled

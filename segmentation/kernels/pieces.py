@@ -87,7 +87,7 @@ def connected_pieces(labels: Labels) -> tuple[Integers, Ints, Ints]:
 
 @compiled
 def _unite_roots(parents: Integers, one: int, other: int) -> None:
-    one, other = _root(parents, one), _root(parents, other)
+    one, other = root(parents, one), root(parents, other)
     if one < other:
         parents[other] = one
     else:
@@ -95,7 +95,7 @@ def _unite_roots(parents: Integers, one: int, other: int) -> None:
 
 
 @compiled
-def _root(parents: Integers, piece: int) -> int:
+def root(parents: Integers, piece: int) -> int:
     """Return the piece that one has become part of, and shorten the way for the next who asks."""
     while parents[piece] != piece:
         parents[piece] = parents[parents[piece]]
@@ -171,7 +171,7 @@ def merge_pieces(pieces: Integers, sizes: Ints, sums: Floats, label_of: Ints, mi
             _add(heap, count, sizes[grown] * n_pieces + grown)
             count += 1
     for piece in range(1, n_pieces):
-        label_of[piece] = label_of[_root(parents, piece)]
+        label_of[piece] = label_of[root(parents, piece)]
 
 
 @compiled

@@ -207,3 +207,12 @@ def test_a_number_and_a_threshold_exclude_each_other():
         parse(Hierarchy, {"n_regions": 3, "threshold": 0.5})
     with pytest.raises(ParameterError, match="n_regions"):
         parse(Hierarchy, {"n_regions": 0})
+
+
+def test_more_regions_can_be_asked_for_than_are_worth_judging():
+    tree = region_tree(coins()[:64, :64])
+    n_judged = tree.n_regions_at(0.00999)
+    assert n_judged < 12 < tree.n_base
+    assert tree.cut(n_regions=12).max() == 12
+    for k in range(n_judged + 1, tree.n_base):
+        assert tree.n_regions_at(float(tree.heights[tree.n_base - k - 1])) == k
