@@ -24,7 +24,7 @@ _METHODS = (
 def main() -> None:
     """Compile what is not compiled yet, and say how long it took."""
     started = time.perf_counter()
-    sys.stdout.write("Compiling loops for this machine: half a minute, or two where it is busy.\n")
+    sys.stdout.write("Compiling loops for this machine: a minute, or two where it is busy.\n")
     sys.stdout.flush()
     colour = np.random.default_rng(0).integers(0, 255, (80, 72, 3)).astype(np.uint8)
     mask = np.ones(colour.shape[:2], dtype=bool)
