@@ -66,9 +66,9 @@ def main() -> None:
     for name, (maps, missing) in CUES.items():
         report(name, scored(*grown(train, val, looks, maps), missing), whole)
     report("the mean of cues instead of learned strength", scored(*(as_they_are(s) for s in (train, val)), []), whole)
-    base_regions._FINE = 0.0
+    fine, base_regions._FINE = base_regions._FINE, 0.0
     report("base regions at half resolution", scored(*grown(train, val, looks, ()), []), whole)
-    base_regions._FINE, base_regions._DEPTH, base_regions._AREA = 0.3, 0, 0
+    base_regions._FINE, base_regions._DEPTH, base_regions._AREA = fine, 0, 0
     report("shallow basins kept", scored(*grown(train, val, looks, ()), []), whole)
 
 

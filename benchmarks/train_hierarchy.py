@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.train_hierarchy DATA
 
 DATA holds ``images/train/*.jpg`` and ``groundTruth/train/*.mat``. Writes segmentation/hierarchy.npz, the same bytes at
-every run, in about eight minutes of CPU time:
+every run, in about six minutes of CPU time:
 
 1. textons: k-means of filter responses;
 2. a forest that says how probable people draw a boundary at a pixel (`benchmarks.train_boundaries`);

@@ -38,6 +38,11 @@ class Cue:
     radius_px: float
     level: int
 
+    @property
+    def is_of_color(self) -> bool:
+        """Whether a grey image does without it."""
+        return self.plane in (1, 2)
+
 
 #: Those of the finer grid come first.
 CUES = (
@@ -101,7 +106,7 @@ def boundary_cues(image: Image, white: float, forest: "Forest") -> BoundaryCues:
         cue: map_
         for level in grids
         for cue, map_ in zip(_cues_of(level), oriented[level], strict=True)
-        if has_colors or cue.plane in (0, _TEXTON)
+        if has_colors or not cue.is_of_color
     }
     steep = steepness(image, white)
     seen = boundary_maps(oriented[2], oriented[4], planes, halved, steep)
@@ -117,7 +122,7 @@ def _oriented_maps(level: int, has_colors: bool, planes: Singles, textons: Integ
     cues = _cues_of(level)
     maps = np.zeros((len(cues), *textons.shape, 8), np.float32)
     for number, cue in enumerate(cues):
-        if has_colors or cue.plane in (0, _TEXTON):
+        if has_colors or not cue.is_of_color:
             maps[number] = _contrasts(cue, planes, textons)
     return maps
 

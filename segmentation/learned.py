@@ -33,7 +33,7 @@ class Learned:
     borders : Forest
         Credibility of a border from its features, see `segmentation.kernels.merging`.
     usual_cut : float
-        The threshold with the largest covering on images that the forest had not seen.
+        The threshold with the largest covering on images that the trees had not seen.
     """
 
     textons: Singles

@@ -49,8 +49,6 @@ VIEWS: dict[int | str, dict[str, tuple[float, ...]]] = {
     "steep far": {"here": (0,)},
     "all around": {"here": (0,)},
 }
-_KINDS = ("here", "crosswise", "along", "lesser", "larger", "difference")
-_N_ORIENTATIONS = 8
 
 
 def boundary_strength(seen: "Maps", forest: "Forest") -> Singles:
@@ -90,7 +88,7 @@ def boundary_maps(fine: Singles, coarse: Singles, lab: Singles, halved: Singles,
 
     n_cues = len(fine) + len(coarse)
     total = fine.sum(axis=0) / np.float32(n_cues)
-    kernels.add_enlarged(total, coarse.sum(axis=0) / np.float32(n_cues), 1.0)
+    kernels.add_enlarged(total, coarse.sum(axis=0) / np.float32(n_cues))
     highest, mean, orientations = kernels.strongest(total)
     m, n = highest.shape
     steep = _highest_of_four(steepness)
@@ -119,22 +117,24 @@ def _highest_of_four(image: Singles) -> Singles:
 @functools.cache
 def views(n_cues: int) -> "Views":
     """Write `VIEWS` as `segmentation.kernels.strength` takes them, with `n_cues` oriented maps."""
-    from segmentation.kernels.strength import Views
+    from segmentation.kernels.strength import KINDS, Views
 
     table = [
-        (map_ if isinstance(map_, int) else n_cues + _PLANES.index(map_), _KINDS.index(kind), distance)
+        (map_ if isinstance(map_, int) else n_cues + _PLANES.index(map_), kind, distance)
         for map_, kinds in VIEWS.items()
         for kind, distances in kinds.items()
         for distance in distances
     ]
-    maps, kinds, _ = (np.array(column) for column in zip(*table, strict=True))
-    offsets = np.stack([_offsets(is_along=_KINDS[kind] == "along", distance=distance) for _, kind, distance in table])
+    maps, kinds = np.array([map_ for map_, _, _ in table]), np.array([KINDS.index(kind) for _, kind, _ in table])
+    offsets = np.stack([_offsets(is_along=kind == "along", distance=distance) for _, kind, distance in table])
     return Views(read_only(maps), read_only(kinds), read_only(offsets))
 
 
 def _offsets(*, is_along: bool, distance: float) -> Ints:
     """Return the pixels on either side of one, along each orientation or across it: shape (8, 2, 2)."""
-    angles = np.arange(_N_ORIENTATIONS) * np.pi / _N_ORIENTATIONS
+    from segmentation.kernels.cues import N_ORIENTATIONS
+
+    angles = np.arange(N_ORIENTATIONS) * np.pi / N_ORIENTATIONS
     rows, columns = (np.sin(angles), np.cos(angles)) if is_along else (np.cos(angles), -np.sin(angles))
     steps = distance * np.stack([rows, columns], axis=1)
     return np.floor(np.stack([steps, -steps], axis=1) + 0.5).astype(np.int64)

@@ -232,8 +232,8 @@ def strongest(maps: Singles) -> tuple[Singles, Singles, Integers]:
 
 
 @compiled
-def add_enlarged(total: Singles, maps: Singles, weight: float) -> None:
-    """Add to oriented maps those of half their size, times a weight, interpolated between pixel centres."""
+def add_enlarged(total: Singles, maps: Singles) -> None:
+    """Add to oriented maps those of half the size, interpolated between pixel centres."""
     n_rows, n_columns, n_maps = total.shape
     for row in range(n_rows):
         above = (row - 1) // 2
@@ -248,7 +248,7 @@ def add_enlarged(total: Singles, maps: Singles, weight: float) -> None:
             for index in range(n_maps):
                 upper = maps[above, left, index] * (1 - right_part) + maps[above, right, index] * right_part
                 lower = maps[below, left, index] * (1 - right_part) + maps[below, right, index] * right_part
-                total[row, column, index] += weight * (upper * (1 - below_part) + lower * below_part)
+                total[row, column, index] += upper * (1 - below_part) + lower * below_part
 
 
 @compiled

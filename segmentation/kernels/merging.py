@@ -254,6 +254,26 @@ def _price(merging: Merging, forest: Forest, border: int) -> float:
 
 
 @compiled
+def _compare_histograms(one: Floats, other: Floats, row: Floats) -> float:
+    """Write how the histograms of two regions differ, cumulative in each plane, then of textons; return a sum of it."""
+    per, other_per = 1 / one[SIZE], 1 / other[SIZE]
+    distance = 0.0
+    for plane in range(N_PLANES):
+        running, total = 0.0, 0.0
+        for place in range(HISTOGRAMS + plane * N_BINS, HISTOGRAMS + (plane + 1) * N_BINS):
+            running += one[place] * per - other[place] * other_per
+            total += running * running
+        row[plane] = total
+        distance += 0.25 * total
+    total = 0.0
+    for place in range(TEXTONS, TEXTONS + N_TEXTONS):
+        difference = one[place] * per - other[place] * other_per
+        total += difference * difference
+    row[N_PLANES] = total
+    return float(distance + total)
+
+
+@compiled
 def _describe(merging: Merging, border: int, row: Floats) -> None:
     """Write the features of a border: what lies along it, how its two regions differ, and how large they are."""
     regions, borders, scene = merging.regions, merging.borders, merging.scene
@@ -270,20 +290,7 @@ def _describe(merging: Merging, border: int, row: Floats) -> None:
     row[at + 2] = line[STEEPNESS] / length
     row[at + 3] = np.sqrt(max(line[ALONG_SQUARES] / length - along * along, 0.0))
     at += 4
-    distance = 0.0
-    for plane in range(N_PLANES):
-        running, total = 0.0, 0.0
-        for place in range(HISTOGRAMS + plane * N_BINS, HISTOGRAMS + (plane + 1) * N_BINS):
-            running += one[place] * per - other[place] * other_per
-            total += running * running
-        row[at + plane] = total
-        distance += 0.25 * total
-    total = 0.0
-    for place in range(TEXTONS, TEXTONS + N_TEXTONS):
-        difference = one[place] * per - other[place] * other_per
-        total += difference * difference
-    distance += total
-    row[at + 3] = total
+    distance = _compare_histograms(one, other, row[at : at + N_PLANES + 1])
     at += 4
     colors, other_colors = 0.0, 0.0
     for plane in range(N_PLANES):

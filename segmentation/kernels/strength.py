@@ -17,6 +17,7 @@ from segmentation.kernels.forest import Forest, write_log_odds
 Singles = NDArray[np.float32]
 
 #: Kinds of views: at the pixel; at the pixel, across its orientation; sum along; lesser, larger, and difference across.
+KINDS = ("here", "crosswise", "along", "lesser", "larger", "difference")
 HERE, CROSSWISE, ALONG, LESSER, LARGER, DIFFERENCE = range(6)
 #: Features after the views: three of the scene, distances to the image's border, and the orientation.
 N_PLACE = 6
@@ -45,7 +46,7 @@ class Views(NamedTuple):
 
 @compiled
 def boundary_probabilities(maps: Maps, views: Views, forest: Forest) -> Singles:
-    """Return how probable people draw a boundary at every pixel, shape (m, n); 0 where no cue speaks for any.
+    """Return how probable people draw a boundary at every pixel, shape (m, n).
 
     Notes
     -----
