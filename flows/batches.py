@@ -19,7 +19,7 @@ from tasks.items import Job
 from tasks.steps import build_graph, cluster, load, render_contours, smooth_and_rescale, store
 
 _DIED = "its worker process died while it was computed (out of memory, or killed)"
-#: What a batch is split for, and what is said of the image at the end of it.
+#: What a batch is split for, those that libraries derive from it included, and what is said of the image at the end.
 _REASONS: dict[type[BaseException], str] = {
     WorkerLostError: _DIED,
     KilledWorker: _DIED,
@@ -133,12 +133,12 @@ def drive(
         error, step = _first_error(chain)
         if error is None:
             yield chain[-1].result()
-        elif type(error) not in _REASONS:
+        elif not (reason := _reason(error)):
             raise error
         elif batch.n_images() > 1:
             waiting.extend(batch.images() if isinstance(error, StalledError) else batch.halves())
         elif alone:
-            yield Lost(batch, step, _REASONS[type(error)])
+            yield Lost(batch, step, reason)
         else:
             suspects.append((batch, isinstance(error, MemoryError)))
 
@@ -172,6 +172,11 @@ def _submit(handle: BatchHandle, done: "SimpleQueue[tuple[BatchHandle, list[Pref
             latest = step.submit(latest)
             chain.append(latest)
     chain[-1].add_done_callback(lambda _: done.put((handle, chain)))
+
+
+def _reason(error: BaseException) -> str:
+    """Say why an image is lost to an error that costs no other; empty for one that the run cannot go on after."""
+    return next((reason for kind, reason in _REASONS.items() if isinstance(error, kind)), "")
 
 
 def _first_error(chain: list[PrefectFuture[Any]]) -> tuple[BaseException | None, str]:

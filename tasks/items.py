@@ -78,6 +78,8 @@ class Item:
     picture: bytes = b""
     picture_suffix: str = ""
     slider: bytes = b""
+    table: dict[str, Any] = field(default_factory=dict)
+    entry: Entry | None = None
     shape: tuple[int, int, int] = (0, 0, 0)
     seconds: dict[str, float] = field(default_factory=dict)
     state: State | None = None  # None: still on its way
@@ -280,21 +282,29 @@ def _contours(item: Item, job: Job) -> Item:
 
 
 def _store(storage: Storage, item: Item, job: Job, batch: str) -> tuple[Record, pa.Table | None]:
-    if item.labels is None:
+    if item.labels is not None:
+        item = _attempt("store", item, lambda item: _measure(item, job))
+    if item.entry is None:
         return _record_without_labels(item, job, batch), None
     started = time.perf_counter()
-    assert item.image is not None
-    tree = item.tree if isinstance(item.tree, MeasuredTree) else None
-    table = region_table(item.labels, item.image) if tree is None else cut_table(tree, item.labels)
-    areas = dict(zip(table["label"].tolist(), table["area"].tolist(), strict=True))
     try:
-        outputs, contour = write_entry(storage, _entry(item, job, areas))
+        outputs, contour = write_entry(storage, item.entry)
     except RuntimeError as error:
         _raise_if_out_of_memory(error)
         raise
-    seconds = {**item.seconds, "store": time.perf_counter() - started}
+    seconds = {**item.seconds, "store": item.seconds["store"] + time.perf_counter() - started}
     record = replace(_record(item, job, batch), outputs=tuple(outputs), contour=contour, seconds=seconds)
-    return replace(record, n_regions=len(areas), scores=item.scores), _region_rows(item, job, table)
+    return replace(record, n_regions=len(item.table["label"]), scores=item.scores), _region_rows(item, job)
+
+
+def _measure(item: Item, job: Job) -> Item:
+    """Measure the regions and gather what is stored: all that can go wrong with one image only."""
+    assert item.image is not None
+    assert item.labels is not None
+    tree = item.tree if isinstance(item.tree, MeasuredTree) else None
+    table = region_table(item.labels, item.image) if tree is None else cut_table(tree, item.labels)
+    areas = dict(zip(table["label"].tolist(), table["area"].tolist(), strict=True))
+    return replace(item, table=table, entry=_entry(item, job, areas))
 
 
 def _entry(item: Item, job: Job, areas: dict[int, int]) -> Entry:
@@ -350,10 +360,10 @@ def _record_without_labels(item: Item, job: Job, batch: str) -> Record:
     return _record(item, job, batch)
 
 
-def _region_rows(item: Item, job: Job, table: dict[str, Any]) -> pa.Table:
+def _region_rows(item: Item, job: Job) -> pa.Table:
     ref = item.work.ref
     label = job.label_of(item.work)
     names = {"shard": shard_of(ref.id), "source": ref.display_name, "id": ref.id, "label": label, "key": item.key}
-    columns = {"region" if name == "label" else name: values for name, values in table.items()}
-    repeated = {name: pa.array([value] * len(table["label"]), pa.string()) for name, value in names.items()}
+    columns = {"region" if name == "label" else name: values for name, values in item.table.items()}
+    repeated = {name: pa.array([value] * len(item.table["label"]), pa.string()) for name, value in names.items()}
     return pa.table({**repeated, **{name: pa.array(values) for name, values in columns.items()}})

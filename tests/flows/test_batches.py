@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prefect import flow
 
@@ -13,7 +14,7 @@ from flows.settings import Settings
 from segmentation import Recipe, Ward
 from segmentation.io.sources import list_images
 from segmentation.planning import Batch, State, Work
-from tasks.items import Job, load_items
+from tasks.items import Job, load_items, store_items
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
@@ -40,6 +41,13 @@ def stalling_load(works, job):
     if any(work.ref.name == "colour.png" for work in works):
         time.sleep(10**6)
     return load_items(works, job)
+
+
+def hungry_store(items, job, batch):
+    """Store results, unless one is of "colour.png": that one takes more memory than there is."""
+    if any(item.work.ref.name == "colour.png" for item in items):
+        np.empty(2**60, np.uint8)  # numpy raises a kind of MemoryError of its own
+    return store_items(items, job, batch)
 
 
 def failing_load(works, job):
@@ -92,6 +100,16 @@ def test_a_read_that_never_ends_costs_one_image(works, job, monkeypatch):
     lost = [outcome for outcome in outcomes if isinstance(outcome, Lost)]
     assert [item.batch.works[0].ref.name for item in lost] == ["colour.png"]
     assert "--timeout" in lost_records(lost[0], job)[0].reason
+    states = [record.state for outcome in outcomes if not isinstance(outcome, Lost) for record in outcome]
+    assert sorted(states) == [State.REJECTED, *[State.SEGMENTED] * 4]
+
+
+def test_an_image_whose_result_needs_too_much_memory_is_lost_alone(works, job, monkeypatch):
+    monkeypatch.setattr("tasks.steps.items.store_items", hungry_store)
+    outcomes = driven(Settings(workers=2), job, [Batch("00000", works)], 4)
+    (lost,) = (outcome for outcome in outcomes if isinstance(outcome, Lost))
+    assert (lost.batch.works[0].ref.name, lost.step) == ("colour.png", "store")
+    assert "needs more memory" in lost.reason
     states = [record.state for outcome in outcomes if not isinstance(outcome, Lost) for record in outcome]
     assert sorted(states) == [State.REJECTED, *[State.SEGMENTED] * 4]
 

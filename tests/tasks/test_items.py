@@ -39,12 +39,17 @@ def works(archive):
 
 
 def run_chain(works, job, batch="00000"):
+    root = Path(job.root)
+    root.mkdir(exist_ok=True)
+    return store_items(computed(works, job), job, batch), root
+
+
+def computed(works, job):
+    """Take works through all steps but the last."""
     items = load_items(works, job)
     for step in (prepare_items, graph_items, cluster_items, contour_items):
         items = step(items, job)
-    root = Path(job.root)
-    root.mkdir(exist_ok=True)
-    return store_items(items, job, batch), root
+    return items
 
 
 def test_the_chain_stores_what_the_library_computes(works, job):
@@ -223,13 +228,24 @@ def test_more_regions_than_pixels_reject_the_image_with_both_numbers(works, job)
     assert "500" in reasons[0]
 
 
+def test_one_result_that_cannot_be_measured_is_a_record_and_the_others_are_stored(works, job):
+    items = computed(works, job)
+    place = next(place for place, item in enumerate(items) if item.work.ref.name == "grey.png")
+    items[place] = replace(items[place], labels=items[place].labels[:3])  # as from a defect of ours
+    Path(job.root).mkdir()
+    records = store_items(items, job, "00000")
+    assert {record.ref.name: record.step for record in records if record.state is not State.SEGMENTED} == {
+        "broken.png": "load",
+        "grey.png": "store",
+    }
+    assert len(read_records(Path(job.root))) == len(works)
+
+
 def test_a_full_disk_is_the_runs_trouble_not_the_images(works, job):
     import resource
     import signal
 
-    items = load_items(works, job)
-    for step in (prepare_items, graph_items, cluster_items, contour_items):
-        items = step(items, job)
+    items = computed(works, job)
     root = Path(job.root)
     root.mkdir()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
