@@ -60,12 +60,12 @@ def open_group(storage: Storage, name: str, *, without: str = "") -> zarr.Group:
 
 
 def array_files(values: Image, names: tuple[str, ...]) -> Files:
-    """Return the files of an array: its metadata and its chunk; above 1,024 rows or columns shards of chunks.
+    """Return the files of an array: its metadata and its chunk; a picture above 1,024 rows or columns has shards.
 
     Parameters
     ----------
-    values : ndarray, shape (..., M, N)
-        Only the last two axes are divided.
+    values : ndarray
+        Above 1,024 pixels along "y" or "x" it is a shard of chunks, which can be read one by one.
     names : tuple of str
         Names of the axes.
 
@@ -79,17 +79,30 @@ def array_files(values: Image, names: tuple[str, ...]) -> Files:
     >>> sorted(array_files(np.ones((4, 5), dtype=np.uint16), ("y", "x")))
     ['c/0/0', 'zarr.json']
     """
-    if max(values.shape[-2:]) > _CHUNK:
+    if _chunks(values.shape, names) != values.shape:
         return _written_by_zarr(values, names)
     chunk = "/".join(["c", *("0" for _ in values.shape)])
     return {"zarr.json": _metadata(values.shape, values.dtype.name, names), chunk: _encoded(values)}
 
 
-@lru_cache(maxsize=256)
 def _metadata(shape: tuple[int, ...], dtype: str, names: tuple[str, ...]) -> bytes:
+    """Return the ``zarr.json`` of an array of one chunk."""
+    metadata = json.loads(_metadata_of_one(dtype, names))
+    metadata["shape"] = metadata["chunk_grid"]["configuration"]["chunk_shape"] = list(shape)
+    return json.dumps(metadata, indent=2).encode()
+
+
+@lru_cache
+def _metadata_of_one(dtype: str, names: tuple[str, ...]) -> bytes:
+    """Have zarr write the metadata of an array of one value."""
     store = MemoryStore()
-    _create(store, shape, dtype, names)
+    _create(store, (1,) * len(names), dtype, names)
     return store._store_dict["zarr.json"].to_bytes()
+
+
+def _chunks(shape: tuple[int, ...], names: tuple[str, ...]) -> tuple[int, ...]:
+    sizes = zip(shape, names, strict=True)
+    return tuple(min(size, _CHUNK) if name in ("y", "x") else size for size, name in sizes)
 
 
 def _encoded(values: Image) -> bytes:
@@ -107,10 +120,9 @@ def _written_by_zarr(values: Image, names: tuple[str, ...]) -> Files:
 
 
 def _create(store: MemoryStore, shape: tuple[int, ...], dtype: str, names: tuple[str, ...]) -> "zarr.Array[Any]":
-    lead, spatial = shape[:-2], shape[-2:]
-    chunks = (*lead, *(min(size, _CHUNK) for size in spatial))
+    chunks = _chunks(shape, names)
     shuffle: Literal["bitshuffle", "shuffle"] = "bitshuffle" if np.dtype(dtype).itemsize == 1 else "shuffle"
-    shards = (*lead, *(-(-size // _CHUNK) * _CHUNK if size > _CHUNK else size for size in spatial))
+    shards = tuple(-(-size // chunk) * chunk for size, chunk in zip(shape, chunks, strict=True))
     return zarr.create_array(
         store,
         shape=shape,

@@ -19,10 +19,10 @@ def contents(store):
 
 
 def array_by_zarr(values, names):
-    """Write an array as zarr does by itself; above 1,024 rows or columns as shards of chunks."""
-    spatial = values.shape[-2:]
-    chunks = (*values.shape[:-2], *(min(size, 1024) for size in spatial))
-    shards = (*values.shape[:-2], *(size if size <= 1024 else -(-size // 1024) * 1024 for size in spatial))
+    """Write an array as zarr does by itself; above 1,024 rows or columns of pixels as shards of chunks."""
+    sizes = list(zip(values.shape, names, strict=True))
+    chunks = tuple(min(size, 1024) if name in "yx" else size for size, name in sizes)
+    shards = tuple(size if size <= 1024 or name not in "yx" else -(-size // 1024) * 1024 for size, name in sizes)
     shuffle = "bitshuffle" if values.itemsize == 1 else "shuffle"
     store = MemoryStore()
     array = zarr.create_array(
@@ -63,6 +63,14 @@ def test_pictures_of_several_blocks_too(shape):
     for name, data in written.items():
         store._store_dict[name] = zarr.core.buffer.cpu.Buffer.from_bytes(data)
     np.testing.assert_array_equal(zarr.open_array(store, mode="r")[...], values)
+
+
+@pytest.mark.parametrize("shape", [(5000, 2), (1, 3), (2000,)])
+def test_a_long_table_is_one_chunk(shape):
+    values, names = np.random.default_rng(5).random(shape, np.float32), ("merge", "node")[: len(shape)]
+    written = array_files(values, names)
+    assert len(written) == 2
+    assert written == array_by_zarr(values, names)
 
 
 @given(
