@@ -39,13 +39,19 @@ def relabel_sequential(labels: NodeLabels) -> Labels:
         return np.zeros(labels.shape, dtype=np.uint16)
     # A label first appears at the start of a run, and there are far fewer runs than pixels.
     starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    values, first, inverse = np.unique(flat[starts], return_index=True, return_inverse=True)
-    order = np.argsort(np.where(values == 0, -1, first))
-    number = np.empty(len(values), dtype=np.int64)
-    number[order] = np.arange(len(values)) + (0 if (values == 0).any() else 1)
-    dtype = np.uint16 if number.max() <= np.iinfo(np.uint16).max else np.uint32
+    found = flat[starts].astype(np.int64)
+    if found.min() < 0 or found.max() > flat.size:  # a table of first appearances would be too long
+        found = np.where(found == 0, 0, np.unique(found, return_inverse=True)[1] + 1)
+    first = np.full(int(found.max()) + 1, flat.size)
+    np.minimum.at(first, found, starts)
+    first[0] = -1
+    order = np.argsort(first, kind="stable")
+    number = np.empty(len(first), dtype=np.int64)
+    number[order] = np.arange(len(first))
+    n_labels = np.count_nonzero(first < flat.size) - 1
+    dtype = np.uint16 if n_labels <= np.iinfo(np.uint16).max else np.uint32
     lengths = np.diff(np.append(starts, flat.size))
-    return np.repeat(number[inverse].astype(dtype), lengths).reshape(labels.shape)
+    return np.repeat(number.astype(dtype)[found], lengths).reshape(labels.shape)
 
 
 def same_partition(a: NodeLabels, b: NodeLabels) -> bool:

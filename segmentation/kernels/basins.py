@@ -121,39 +121,40 @@ def flood_basins(heights: Integers, labels: Integers) -> None:
     Notes
     -----
     O(MN) time. From any pixel a way leads down to a minimum, so no pixel is ever reached that is lower than the
-    flood: one list of pixels for every height, served from the lowest up, is all of Meyer's hierarchical queue.
+    flood, and all of one height are reached before it rises: Meyer's hierarchical queue is one list for every height,
+    as long as there are pixels of it, and these lie one behind the other in an array that is read from start to end.
     """
     n_rows, n_columns = labels.shape
     flat, relief_ = labels.reshape(-1), heights.reshape(-1)
-    first, last = np.full(heights.max() + 1, -1), np.full(heights.max() + 1, -1)
-    after = np.full(heights.size, -1, np.int32)
+    ends = np.zeros(heights.max() + 2, np.int64)
+    for pixel in range(len(flat)):
+        if relief_[pixel] != OUTSIDE:
+            ends[relief_[pixel] + 1] += 1
+    ends = np.cumsum(ends)
+    queue = np.empty(ends[-1], np.int32)
     for pixel in range(len(flat)):
         if flat[pixel] > 0:
-            _queue(first, last, after, relief_[pixel], pixel)
-    for height in range(len(first)):
-        pixel = first[height]
-        while pixel >= 0:
-            row, column = pixel // n_columns, pixel % n_columns
-            for step, is_there in (
-                (-n_columns, row > 0),
-                (-1, column > 0),
-                (1, column < n_columns - 1),
-                (n_columns, row < n_rows - 1),
-            ):
-                other = pixel + step
-                if is_there and flat[other] == 0 and relief_[other] != OUTSIDE:
-                    flat[other] = flat[pixel]
-                    _queue(first, last, after, relief_[other], other)
-            pixel = after[pixel]
+            _put(queue, ends, relief_[pixel], pixel)
+        elif relief_[pixel] != OUTSIDE:
+            flat[pixel] = -1 - relief_[pixel]  # not reached: with its height there is one array to look into
+    for pixel in queue:
+        row, column = pixel // n_columns, pixel % n_columns
+        for step, is_there in (
+            (-n_columns, row > 0),
+            (-1, column > 0),
+            (1, column < n_columns - 1),
+            (n_columns, row < n_rows - 1),
+        ):
+            other = pixel + step
+            if is_there and flat[other] < 0:
+                _put(queue, ends, -1 - flat[other], other)
+                flat[other] = flat[pixel]
 
 
 @compiled
-def _queue(first: Integers, last: Integers, after: Integers, height: int, pixel: int) -> None:
-    if last[height] < 0:
-        first[height] = pixel
-    else:
-        after[last[height]] = pixel
-    last[height] = pixel
+def _put(queue: Integers, ends: Integers, height: int, pixel: int) -> None:
+    queue[ends[height]] = pixel
+    ends[height] += 1
 
 
 @compiled
@@ -199,10 +200,15 @@ def join_shallow(
             basin = labels[row, column]
             sizes[basin] += 1
             lowest[basin] = min(lowest[basin], heights[row, column])
-    for index in _by_height(heights, sides):
-        one, other = root(roots, sides[index, 3]), root(roots, sides[index, 4])
-        is_shallow = _pass_height(heights, sides[index]) - max(lowest[one], lowest[other]) < depth
-        if one != other and (is_shallow or min(sizes[one], sizes[other]) < area):
+    pairs, ends = _by_height(heights, sides)
+    height = 0
+    for index in range(len(pairs)):
+        while index >= ends[height]:
+            height += 1
+        one, other = root(roots, pairs[index, 0]), root(roots, pairs[index, 1])
+        if one == other:
+            continue
+        if height - max(lowest[one], lowest[other]) < depth or min(sizes[one], sizes[other]) < area:
             one, other = min(one, other), max(one, other)
             joins[count, 0], joins[count, 1] = min(nodes[one], nodes[other]), max(nodes[one], nodes[other])
             nodes[one] = n_basins + count
@@ -216,21 +222,18 @@ def join_shallow(
 
 
 @compiled
-def _pass_height(heights: Integers, side: Integers) -> int:
-    row, column, down = side[0], side[1], side[2]
-    return int(max(heights[row, column], heights[row + down, column + 1 - down]))
-
-
-@compiled
-def _by_height(heights: Integers, sides: Integers) -> Integers:
-    """Sort sides by the higher of their two pixels, those of equal height as they are."""
-    ends = np.zeros(heights.max() + 2, np.int64)
+def _by_height(heights: Integers, sides: Integers) -> tuple[Integers, Integers]:
+    """Sort the pairs of basins of sides by the height of the pass, the higher of two pixels; tell where each ends."""
+    passes = np.empty(len(sides), np.int32)
+    places = np.zeros(heights.max() + 2, np.int64)
     for index in range(len(sides)):
-        ends[_pass_height(heights, sides[index]) + 1] += 1
-    ends = np.cumsum(ends)
-    order = np.empty(len(sides), np.int32)
+        row, column, down = sides[index, 0], sides[index, 1], sides[index, 2]
+        passes[index] = max(heights[row, column], heights[row + down, column + 1 - down])
+        places[passes[index] + 1] += 1
+    places = np.cumsum(places)
+    pairs = np.empty((len(sides), 2), np.int32)
     for index in range(len(sides)):
-        height = _pass_height(heights, sides[index])
-        order[ends[height]] = index
-        ends[height] += 1
-    return order
+        place = places[passes[index]]
+        pairs[place, 0], pairs[place, 1] = sides[index, 3], sides[index, 4]
+        places[passes[index]] += 1
+    return pairs, places

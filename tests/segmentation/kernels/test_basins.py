@@ -1,3 +1,6 @@
+import heapq
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,7 +9,7 @@ from scipy import ndimage
 from skimage.morphology import local_minima, reconstruction
 
 from segmentation.arrays import read_only
-from segmentation.kernels.basins import flood_basins, join_shallow, minima
+from segmentation.kernels.basins import OUTSIDE, flood_basins, join_shallow, minima
 from segmentation.kernels.borders import border_sides
 
 
@@ -21,12 +24,37 @@ def flooded(heights, depth=0, area=0):
     return roots[labels]
 
 
+def flooded_by_a_heap(heights, markers):
+    """Flood as Meyer describes it: of all pixels reached, the lowest first, then the one reached first."""
+    labels = np.pad(np.where(heights == OUTSIDE, -1, markers), 1, constant_values=-1)
+    queue = [(heights[row, column], age, row + 1, column + 1) for age, (row, column) in enumerate(np.argwhere(markers))]
+    heapq.heapify(queue)
+    ages = itertools.count(len(queue))
+    while queue:
+        _, _, row, column = heapq.heappop(queue)
+        for other in ((row - 1, column), (row, column - 1), (row, column + 1), (row + 1, column)):
+            if labels[other] == 0:
+                labels[other] = labels[row, column]
+                heapq.heappush(queue, (heights[other[0] - 1, other[1] - 1], next(ages), *other))
+    return np.maximum(labels[1:-1, 1:-1], 0)
+
+
 @st.composite
 def reliefs(draw):
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     noise = rng.random((draw(st.integers(1, 30)), draw(st.integers(1, 30))))
     smooth = ndimage.gaussian_filter(noise, draw(st.sampled_from([0, 1, 2])))
     return ((smooth - smooth.min()) * draw(st.sampled_from([5, 30, 200]))).astype(np.int32)
+
+
+@given(reliefs(), st.floats(0, 0.4), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_the_flood_takes_the_lowest_pixel_that_was_reached_first(heights, hidden, seed):
+    heights[np.random.default_rng(seed).random(heights.shape) < hidden] = OUTSIDE
+    labels = minima(heights)
+    expected = flooded_by_a_heap(heights, labels)
+    flood_basins(heights, labels)
+    np.testing.assert_array_equal(labels, expected)
 
 
 @given(reliefs(), st.integers(1, 9))
