@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
 
+from segmentation.errors import ParameterError
 from segmentation.params import KMeans, Recipe, RegionCount, Spectral, Ward
 
 #: Counts up when the same recipe would give other labels than before: everything is then computed anew.
@@ -162,6 +164,23 @@ def label_for(label: str, n_regions: RegionCount) -> str:
     ('ward-8', 'ward-auto', 'ward')
     """
     return f"{label}-{n_regions}" if n_regions else label
+
+
+def recipe_of(record: Record, asked: Recipe) -> Recipe | None:
+    """Tell how a result was made: as its run was asked to, or that with the number of regions its label ends in.
+
+    Returns
+    -------
+    recipe : Recipe or None
+        None if neither gives the recorded key.
+    """
+    number = record.label.rpartition("-")[2]
+    candidates = [asked]
+    with suppress(ParameterError):  # its method has no other numbers
+        if number == "auto" or (number.isdecimal() and int(number)):
+            candidates.append(asked.with_regions("auto" if number == "auto" else int(number)))
+    keys = (label_key(record.digest, record.mask_digest, recipe) for recipe in candidates)
+    return next((recipe for recipe, key in zip(candidates, keys, strict=True) if key == record.key), None)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from importlib import resources
 from pathlib import PurePosixPath
@@ -21,10 +22,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from segmentation.errors import ParameterError
 from segmentation.io.records import read_records
 from segmentation.io.runs import read_run, run_names
 from segmentation.io.storage import Location, open_storage
-from segmentation.planning import Record, State, display, has_tree
+from segmentation.params import parse_recipe
+from segmentation.planning import Record, State, display, has_tree, recipe_of
 
 #: Worst first.
 _STATES = (State.FAILED, State.REJECTED, State.SEGMENTED)
@@ -98,8 +101,22 @@ def _columns(records: Sequence[Record], runs: Mapping[str, Mapping[str, Any]]) -
     data["reasons"], rows["reason"] = _listed(display(record.reason) for record in records)
     data["pictures"], rows["picture"] = _listed(record.contour.replace(record.ref.id, "*") for record in records)
     data["runs"], rows["run"] = _listed(record.run for record in records)
-    data["recipes"] = [_describe_recipe(runs.get(run, {}).get("recipe", {})) for run in data["runs"]]
+    data["recipes"], rows["recipe"] = _listed(_recipes(records, runs))
     return data
+
+
+def _recipes(records: Sequence[Record], runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Describe how each record was made; what a run asked for is looked up once for each of its labels."""
+    described: dict[tuple[str, str], str] = {}
+    for record in reversed(records):  # those that were segmented come first: nothing of theirs is left open
+        made = (record.run, record.label)
+        if made not in described:
+            asked = runs.get(record.run, {}).get("recipe", {})
+            with suppress(ParameterError):
+                recipe = recipe_of(record, parse_recipe(asked))
+                asked = asked if recipe is None else recipe.model_dump(mode="json")
+            described[made] = _describe_recipe(asked)
+    return [described[record.run, record.label] for record in records]
 
 
 def _listed(values: Iterable[str]) -> tuple[list[str], list[int]]:
@@ -133,7 +150,8 @@ def _describe_recipe(recipe: Mapping[str, Any]) -> str:
     others = {name: value for name, value in recipe.items() if name != "method"}
     words = [str(method.pop("method"))] if "method" in method else []
     for name, value in {**method, **others}.items():
-        words.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
+        if value is not None:
+            words.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
     return display(", ".join(words))
 
 

@@ -21,7 +21,7 @@ from segmentation.io.store import Pixels, image_name
 from segmentation.io.trees import read_tree
 from segmentation.io.verify import Findings
 from segmentation.params import Hierarchy, Recipe, parse, parse_recipe
-from segmentation.planning import Record, StoredTree, has_tree, label_key
+from segmentation.planning import Record, StoredTree, has_tree, recipe_of
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,9 @@ def making_of(storage: Storage, record: Record) -> Making | None:
     candidates = [description.get("recipe"), _beside(storage, record)]
     for candidate in candidates:
         with suppress(ParameterError):
-            recipe = parse_recipe(candidate) if isinstance(candidate, dict) else None
-            for each in _with_numbers(recipe, record.label):
-                if label_key(record.digest, record.mask_digest, each) == record.key:
-                    return Making(each, pixels)
+            recipe = recipe_of(record, parse_recipe(candidate)) if isinstance(candidate, dict) else None
+            if recipe is not None:
+                return Making(recipe, pixels)
     return None
 
 
@@ -62,18 +61,6 @@ def _beside(storage: Storage, record: Record) -> object:
         return attributes["attributes"]["regionflow"]["recipe"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _with_numbers(recipe: Recipe | None, label: str) -> list[Recipe]:
-    """List what a label of a run may have been made with: the recipe, or it with the number that its name ends in."""
-    if recipe is None:
-        return []
-    number = label.rpartition("-")[2]
-    found = [recipe]
-    with suppress(ParameterError):  # it has no other numbers
-        if number == "auto" or (number.isdecimal() and int(number)):
-            found.append(recipe.with_regions("auto" if number == "auto" else int(number)))
-    return found
 
 
 def tree_for(

@@ -389,7 +389,7 @@ function facts(row, segmented) {
   for (const step of steps) if (seconds[step][row] != null) add(words(step), duration(seconds[step][row]), "step");
   add("Run", data.runs[rows.run[row]], "code");
   if (rows.key[row]) add("Key", `${rows.key[row]}…`, "code");
-  const recipe = data.recipes[rows.run[row]];
+  const recipe = data.recipes[rows.recipe[row]];
   if (recipe) add("Recipe", recipe);
   return list;
 }

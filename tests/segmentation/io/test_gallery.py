@@ -22,7 +22,7 @@ from segmentation.io.runs import write_run
 from segmentation.io.slider import slider_script
 from segmentation.io.sources import image_id
 from segmentation.io.store import Entry, write_entry
-from segmentation.planning import ImageRef, Record, State
+from segmentation.planning import ImageRef, Record, State, label_key
 from tests.browser import CHROMIUM, FLAGS, Browser, needs_chromium
 
 RECIPE = Recipe(sigma=0, scale=1, method=Ward(n_regions=2))
@@ -415,6 +415,30 @@ def test_address_that_names_no_image_opens_nothing(archive_page, address):
     archive_page.value("new Promise((resolve) => setTimeout(resolve))")
     assert archive_page.value("document.getElementById('view').open") is False
     assert len(archive_page.texts(".card")) == 48
+
+
+def test_every_label_says_with_which_number_of_regions_it_was_made(tmp_path):
+    several = [
+        record("a.png", label=f"ward-{n}", key=label_key("d", "", RECIPE.with_regions(n))) for n in (8, 16, "auto")
+    ]
+    alone = record("a.png", label="coins-3", key=label_key("d", "", RECIPE))  # a name that happens to end so
+    refused = record("b.png", State.REJECTED, label="ward-8")
+    write_records(tmp_path, *several, alone, refused)
+    write_run(tmp_path, RUN, {"source": "/srv", "label": "ward", "recipe": RECIPE.model_dump()})
+    write_gallery(tmp_path)
+    data = read_data(tmp_path)
+    rows = data["rows"]
+    made = {
+        (data["labels"][label], data["recipes"][made])
+        for label, made in zip(rows["label"], rows["recipe"], strict=True)
+    }
+    assert {label: recipe.split(", ")[1] for label, recipe in made} == {
+        "ward-8": "n_regions 8",
+        "ward-16": "n_regions 16",
+        "ward-auto": "n_regions auto",
+        "coins-3": "n_regions 2",
+    }
+    assert len(made) == 4
 
 
 TREE_RECIPE = Recipe(method=Hierarchy(n_regions=4))
