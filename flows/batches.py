@@ -19,7 +19,7 @@ from tasks.items import Job
 from tasks.steps import build_graph, cluster, load, render_contours, smooth_and_rescale, store
 
 _DIED = "its worker process died while it was computed (out of memory, or killed)"
-#: What a batch is split for, those that libraries derive from it included, and what is said of the image at the end.
+#: What a batch is split for, kinds that libraries derive from these included, and what is said of the image at the end.
 _REASONS: dict[type[BaseException], str] = {
     WorkerLostError: _DIED,
     KilledWorker: _DIED,

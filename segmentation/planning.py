@@ -179,8 +179,7 @@ def recipe_of(record: Record, asked: Recipe) -> Recipe | None:
     with suppress(ParameterError):  # its method has no other numbers
         if number == "auto" or (number.isdecimal() and int(number)):
             candidates.append(asked.with_regions("auto" if number == "auto" else int(number)))
-    keys = (label_key(record.digest, record.mask_digest, recipe) for recipe in candidates)
-    return next((recipe for recipe, key in zip(candidates, keys, strict=True) if key == record.key), None)
+    return next((each for each in candidates if label_key(record.digest, record.mask_digest, each) == record.key), None)
 
 
 @dataclass(frozen=True)

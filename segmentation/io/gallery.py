@@ -108,7 +108,7 @@ def _columns(records: Sequence[Record], runs: Mapping[str, Mapping[str, Any]]) -
 def _recipes(records: Sequence[Record], runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Describe how each record was made; what a run asked for is looked up once for each of its labels."""
     described: dict[tuple[str, str], str] = {}
-    for record in reversed(records):  # those that were segmented come first: nothing of theirs is left open
+    for record in reversed(records):  # segmented ones first: their keys hold all that they were made from
         made = (record.run, record.label)
         if made not in described:
             asked = runs.get(record.run, {}).get("recipe", {})
@@ -139,11 +139,11 @@ def _short(value: float | None) -> float | None:
 
 
 def _describe_recipe(recipe: Mapping[str, Any]) -> str:
-    """Say a recipe in one line, the method first.
+    """Say a recipe in one line, the method first; what is None was left open.
 
     Examples
     --------
-    >>> _describe_recipe({"sigma": 2.0, "method": {"method": "ward", "n_regions": 27}, "seed": 42})
+    >>> _describe_recipe({"sigma": 2.0, "method": {"method": "ward", "n_regions": 27, "threshold": None}, "seed": 42})
     'ward, n_regions 27, sigma 2, seed 42'
     """
     method = dict(recipe.get("method", {}))
