@@ -1,11 +1,13 @@
 """What the form of a run in the Prefect UI says about paths and names, and a check that only such a run needs."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 from prefect.runtime import deployment
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from flows.forms import RecipeForm, form_values, recipe_values
 from segmentation.errors import ParameterError
 from segmentation.io.places import is_url
 from segmentation.io.sources import Selection
@@ -17,9 +19,20 @@ def _shown(description: str, **rules: Any) -> Any:
     return Field(json_schema_extra={"description": description}, **rules)
 
 
+class _AsForm:
+    """Shows a recipe as its form."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], Any]) -> Any:
+        return handler(RecipeForm.__pydantic_core_schema__)
+
+
 DEFAULT_RECIPE = Recipe()
-#: The form opens with all of it but `sigma` and `scale`, which suit the method that is chosen there.
-RecipeValue = Annotated[Recipe, Field(json_schema_extra={"default": DEFAULT_RECIPE.as_given()})]
+RecipeValue = Annotated[
+    Recipe,
+    BeforeValidator(recipe_values),
+    _AsForm(),
+    Field(json_schema_extra={"default": form_values(DEFAULT_RECIPE)}),
+]
 Source = Annotated[
     str,
     _shown(
@@ -55,7 +68,11 @@ Cuts = Annotated[
     _shown("Numbers of regions, or auto: each gives label maps of its own, LABEL-NUMBER. None with a threshold."),
 ]
 Which = Annotated[Selection, _shown("Which images of the source are meant, and if every frame is one.")]
-Threshold = Annotated[Finite | None, _shown("How credible a border must be to stay, in [0, 1], instead of regions.")]
+Threshold = Annotated[
+    Finite | None,
+    WithJsonSchema({"type": "number"}),  # without a tab for None: that is an empty field
+    _shown("How credible a border must be to stay, in [0, 1], instead of regions."),
+]
 Masks = Annotated[str, _shown("Folder of masks named like the images; or nothing.")]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from flows.forms import form_values
 from flows.server import DEFAULT_PORT, Home
 from flows.settings import Settings
 from segmentation.errors import ParameterError
@@ -37,7 +38,7 @@ class Night:
         return {
             "source": self.source,
             "output": self.output,
-            "recipe": self.recipe.as_given(),
+            "recipe": form_values(self.recipe),
             "label": self.label,
             "mask": self.mask,
             "regions": self.regions,

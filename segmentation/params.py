@@ -15,13 +15,13 @@ from segmentation.errors import ParameterError
 Model = TypeVar("Model", bound=BaseModel)
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 #: A number of regions, or as many as the image suggests.
-RegionCount = Literal["auto"] | Annotated[int, Field(ge=1)]
+RegionCount = Annotated[int, Field(ge=1)] | Literal["auto"]
 
 
 _BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
 
 
-def _say_bounds(schema: dict[str, Any]) -> None:
+def say_bounds(schema: dict[str, Any]) -> None:
     """Say in every description what is allowed: the form in the Prefect UI shows descriptions, but no bounds."""
     for field in schema.get("properties", {}).values():
         choices = field.get("anyOf", [field])
@@ -36,7 +36,7 @@ def _say_bounds(schema: dict[str, Any]) -> None:
 class Params(BaseModel):
     """Base of all parameter models: frozen, and a misspelt key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_say_bounds)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=say_bounds)
 
 
 class Spectral(Params):
@@ -134,23 +134,14 @@ class Hierarchy(Params):
         return self
 
 
-# A form in the Prefect UI opens at the first model with most of a value's keys: Ward's are all among Spectral's.
-# Hierarchy's `threshold` is its own.
-MethodParams = Annotated[Ward | KMeans | Hierarchy | Spectral, Field(discriminator="method")]
+MethodParams = Annotated[Spectral | Ward | KMeans | Hierarchy, Field(discriminator="method")]
 METHODS: dict[str, type[Params]] = {"spectral": Spectral, "ward": Ward, "kmeans": KMeans, "hierarchy": Hierarchy}
 #: The parameter that says how many regions, or colours, there are to be.
 REGIONS_FIELDS = {"spectral": "n_regions", "ward": "n_regions", "kmeans": "n_clusters", "hierarchy": "n_regions"}
 #: Parameters of the grid whose usual values differ between methods,
-_GRID = ("sigma", "scale")
+GRID = ("sigma", "scale")
 #: and what a recipe for a method has where it says nothing else: boundaries are looked for in the image as it is.
 _GRIDS: dict[str, dict[str, float]] = {"hierarchy": {"sigma": 0.0, "scale": 1.0}}
-
-
-def _leave_grid_open(schema: dict[str, Any]) -> None:
-    """Prefill neither `sigma` nor `scale` in a form: what it opens with would stay when another method is chosen."""
-    _say_bounds(schema)
-    for name in _GRID:
-        schema["properties"][name].pop("default")
 
 
 class Recipe(Params):
@@ -164,8 +155,6 @@ class Recipe(Params):
     >>> Recipe(method=Ward()).scale, Recipe(method=Hierarchy()).scale, Recipe(scale=0.5, method=Hierarchy()).scale
     (0.2, 1.0, 0.5)
     """
-
-    model_config = ConfigDict(json_schema_extra=_leave_grid_open)
 
     sigma: Finite = Field(
         2.0,
@@ -199,18 +188,6 @@ class Recipe(Params):
         method = values.get("method")
         name = method.get("method") if isinstance(method, dict) else getattr(method, "method", None)
         return {**_GRIDS.get(str(name), {}), **values}
-
-    def as_given(self) -> dict[str, Any]:
-        """Return plain values that make this recipe: `sigma` and `scale` only where they are not what suits the method.
-
-        Examples
-        --------
-        >>> sorted(Recipe(scale=0.5, method=Hierarchy()).as_given())
-        ['method', 'min_region_size', 'refine', 'scale', 'seed']
-        """
-        usual = dict(Recipe(method=self.method))
-        suited = {name for name in _GRID if getattr(self, name) == usual[name]}
-        return self.model_dump(mode="json", exclude=suited)
 
     def with_regions(self, n_regions: RegionCount) -> "Recipe":
         """Return the same recipe for another number of regions, or of colours.

@@ -22,7 +22,7 @@ FLAGS = [
 ]
 # Chromium reads its commands from descriptor 3 and writes its answers to 4.
 WITH_PIPES = "import os, sys; [os.dup2(int(sys.argv[n]), n + 2) for n in (1, 2)]; os.execv(sys.argv[3], sys.argv[3:])"
-KEY_CODES = {"ArrowLeft": 37, "ArrowRight": 39, "Escape": 27}
+KEY_CODES = {"Backspace": 8, "ArrowLeft": 37, "ArrowRight": 39, "Escape": 27}
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 
@@ -96,6 +96,15 @@ class Browser:
     def becomes_true(self, condition):
         check = f"const check = () => {condition} ? resolve(true) : setTimeout(check, 10); check()"
         return self.value(f"new Promise((resolve) => {{ {check}; setTimeout(() => resolve(false), 30000) }})")
+
+    def press_button(self, find):
+        """Bring what an expression finds into view and press it with the mouse."""
+        self.value(f"{find}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        x, y = self.value(
+            f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])({find}.getBoundingClientRect())"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.command("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def press(self, key):
         for kind in ("keyDown", "keyUp"):

@@ -1,127 +1,40 @@
 """`regionflow serve` for real: a server, a worker, a schedule that fires, a browser, and an end without leftovers."""
 
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import httpx
 import psutil
 import pytest
 import yaml
-from commands import ENDLESS, RECIPE, alive, children, make_archive, make_endless_archive, stored, wait_for
+from commands import ENDLESS, RECIPE, children, make_archive, make_endless_archive, stored, wait_for
+from serving import PICTURES, REPOSITORY, Served, environment, free_port, has_ended, log_in, submit
 
 from flows.cli import run_command
 from flows.deployments import check_schedule
-from flows.nights import Options
-from flows.recipes import recipe_from
+from flows.forms import RecipeForm, form_values, recipe_values
 from flows.server import Home, has_prefect_server, live_server, write_private
-from flows.settings import Execution, Settings
-from segmentation import Recipe, Ward
+from flows.settings import Settings
 from segmentation.errors import ParameterError
-from segmentation.io.records import read_records
-from segmentation.io.runs import list_runs
 from segmentation.io.verify import verify_store
-from segmentation.params import METHODS, parse_recipe
-from segmentation.planning import State
+from segmentation.params import parse_recipe
 from tests.browser import Browser, needs_chromium
 
-REPOSITORY = Path(__file__).parents[2]
 ZONE = "Asia/Kathmandu"  # 5:45 h east: a time zone that is ignored, or applied twice, shows
 WARD = {"sigma": 1, "scale": 0.5, "method": {"method": "ward", "n_regions": 3}}
+FORM = {"sigma": 1, "scale": 0.5, "method": "ward", "regions": 3}
 RECUT = "recut-archive/recut-archive"
 DEPLOYMENTS = {
     *("segment-archive/nightly", "segment-archive/segment-archive"),
     *("segment-image/segment-image", RECUT),
 }
-ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-
-
-def environment(home, **more):
-    """Return an environment as on a machine where nobody has configured Prefect."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DASK_"))}
-    return {**plain, "REGIONFLOW_HOME": str(home), "HOME": str(home.parent), **more}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Served:
-    """A `regionflow serve` in a process of its own, and its API."""
-
-    def __init__(self, home, *options):
-        self.home = home
-        self.output = home.parent / f"serve-{uuid4().hex[:6]}.txt"
-        self.started = time.monotonic()
-        with self.output.open("w") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "flows.cli", "serve", *map(str, options)],
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                env=environment(home),
-                start_new_session=True,
-            )
-        try:
-            wait_for(lambda: "Ctrl-C stops" in self.said(), self.process, timeout_s=300)
-        except BaseException:
-            self.process.send_signal(signal.SIGINT)
-            self.process.wait()
-            raise
-        self.seconds = time.monotonic() - self.started
-        self.url = json.loads((home / "server.json").read_text())["url"]
-        self.port = httpx.URL(self.url).port
-        self.auth = (home / "auth").read_text().strip()
-        self.api = httpx.Client(base_url=self.url, auth=tuple(self.auth.split(":", 1)), timeout=30)
-        client = str(uuid4())
-        token = self.api.get("/csrf-token", params={"client": client}).json()["token"]
-        self.api.headers.update({"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": client})
-
-    def said(self):
-        return self.output.read_text()
-
-    def post(self, path, **values):
-        answer = self.api.post(path, json=values)
-        while answer.status_code == 503:  # SQLite was busy; Prefect's own clients ask again too
-            time.sleep(0.5)
-            answer = self.api.post(path, json=values)
-        answer.raise_for_status()
-        return answer.json()
-
-    def deployment(self, name):
-        return self.api.get(f"/deployments/name/{name}").json()
-
-    def start(self, name, **parameters):
-        run = self.post(f"/deployments/{self.deployment(name)['id']}/create_flow_run", parameters=parameters)
-        return run["id"]
-
-    def run(self, run_id):
-        return self.api.get(f"/flow_runs/{run_id}").json()
-
-    def runs_of(self, name):
-        return self.post("/flow_runs/filter", deployments={"id": {"any_": [self.deployment(name)["id"]]}})
-
-    def ended(self, run_id):
-        wait_for(lambda: has_ended(self.run(run_id)), self.process, timeout_s=240)
-        return self.run(run_id)
-
-    def stop(self, number=signal.SIGINT):
-        """Stop it; return what still runs of it."""
-        processes = children(self.process.pid)
-        self.process.send_signal(number)
-        self.process.wait(timeout=60)
-        self.api.close()
-        return alive(processes)
 
 
 @pytest.fixture(scope="module")
@@ -241,50 +154,8 @@ def test_its_deployments_are_those_of_prefect_yaml(served):
         assert len(deployment["schedules"]) == len(each.get("schedules", []))
 
 
-def test_the_form_of_a_run_has_every_parameter_with_its_bounds_choices_and_description(served):
-    schema = served.deployment("segment-archive/nightly")["parameter_openapi_schema"]
-    assert schema["required"] == ["source", "output"]
-    models = schema["definitions"]
-    assert set(models) >= {"Recipe", "Spectral", "Ward", "KMeans", "Hierarchy", "Settings"}
-    for model in (schema, *models.values()):
-        for name, field in model["properties"].items():
-            assert field.get("title"), name
-            assert field.get("description") or "const" in field or "$ref" in field, name
-    scale = models["Recipe"]["properties"]["scale"]
-    assert (scale["exclusiveMinimum"], scale["maximum"]) == (0, 1)
-    assert scale["description"].endswith("Allowed: > 0 and ≤ 1.")  # the form shows no bounds of its own
-    assert "default" not in scale
-    assert "default" not in models["Recipe"]["properties"]["sigma"]
-    for name in ("segment-archive/segment-archive", "segment-image/segment-image"):
-        form = served.deployment(name)["parameter_openapi_schema"]["properties"]["recipe"]["default"]
-        assert set(form) == set(Recipe.model_fields) - {"sigma", "scale"}
-        assert parse_recipe(form) == Recipe()
-    assert models["Spectral"]["properties"]["assign_labels"]["enum"] == ["kmeans", "discretize", "cluster_qr"]
-    auto, number = models["Spectral"]["properties"]["n_regions"]["anyOf"]
-    assert (auto["const"], number["type"], number["minimum"]) == ("auto", "integer", 1)
-    assert models["Settings"]["properties"]["pixels"]["enum"] == ["preview", "full", "none"]
-    assert models["Recipe"]["properties"]["method"]["discriminator"]["propertyName"] == "method"
-
-
-def test_the_form_of_a_recut_says_what_it_cuts_and_what_its_label_maps_are_called(served):
-    schema = served.deployment(RECUT)["parameter_openapi_schema"]
-    assert schema["required"] == ["output"]
-    said = {name: field.get("description", "") for name, field in schema["properties"].items()}
-    assert set(said) == {"output", "regions", "threshold", "label", "settings"}
-    assert said["output"].startswith("Store whose trees are cut")
-    assert "LABEL-NUMBER" in said["regions"]
-    assert "in [0, 1], instead of regions" in said["threshold"]
-    assert said["label"] == "Label maps whose trees are cut; hierarchy if empty."
-    assert set(schema["definitions"]["Execution"]["properties"]) == set(Execution.model_fields)
-    refused = {"output": "/out", "regions": [0]}, {"output": "/out", "label": "../x"}, {"output": ""}, {}
-    deployment = served.deployment(RECUT)["id"]
-    for parameters in refused:
-        answer = served.api.post(f"/deployments/{deployment}/create_flow_run", json={"parameters": parameters})
-        assert answer.status_code == 409, parameters
-
-
 @pytest.mark.parametrize(
-    "recipe", [{"scale": 2}, {"method": {"method": "ward", "n_regions": 0}}, {"method": {"method": "wards"}}]
+    "recipe", [{"scale": 2}, {"method": "ward", "regions": 0}, {"method": "wards"}, {"metod": "ward"}]
 )
 def test_the_server_refuses_a_run_with_impossible_parameters(served, recipe):
     nightly = served.deployment("segment-archive/nightly")["id"]
@@ -305,8 +176,8 @@ def test_a_second_serve_on_the_same_folder_says_who_holds_it(served, capsys):
 
 
 def test_runs_asked_for_in_the_ui_end_completed_and_say_what_was_refused(served, archive, tmp_path):
-    many = {"source": str(archive), "output": str(tmp_path / "out"), "recipe": WARD}
-    one = {"image": str(archive / "grey.png"), "output": str(tmp_path / "one"), "recipe": WARD}
+    many = {"source": str(archive), "output": str(tmp_path / "out"), "recipe": FORM}
+    one = {"image": str(archive / "grey.png"), "output": str(tmp_path / "one"), "recipe": FORM}
     runs = [served.start("segment-archive/segment-archive", **many), served.start("segment-image/segment-image", **one)]
     of_many, of_one = map(served.ended, runs)
     assert (of_many["state_type"], of_many["state_name"]) == ("COMPLETED", "Completed with rejections")
@@ -324,7 +195,12 @@ def test_a_command_on_this_machine_reports_to_it(served, archive, tmp_path):
 
 def test_a_run_that_is_cancelled_in_the_ui_ends_within_seconds_and_keeps_what_was_finished(served, tmp_path):
     source, output = make_endless_archive(tmp_path / "photos"), tmp_path / "out"
-    values = {"source": str(source), "output": str(output), "recipe": ENDLESS, "settings": {"workers": 2}}
+    values = {
+        "source": str(source),
+        "output": str(output),
+        "recipe": form_values(parse_recipe(ENDLESS)),
+        "settings": {"workers": 2},
+    }
     run = served.start("segment-archive/segment-archive", **values)
     wait_for(lambda: any(output.glob("runs/*/records/*.parquet")), served.process)
     served.post(f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"})
@@ -360,39 +236,15 @@ def switch_off_schedule(served):
 def browser(served, tmp_path_factory):
     """Chromium, logged in as a person does."""
     with Browser(tmp_path_factory.mktemp("profile")) as running:
-        running.command("Emulation.setDeviceMetricsOverride", width=1280, height=900, deviceScaleFactor=1, mobile=False)
-        running.open(served.url[:-4])
-        running.wait("document.querySelector('input[type=password]')")
-        running.value("document.querySelector('input[type=password]').focus()")
-        running.command("Input.insertText", text=served.auth)
-        click(running, "Login")
-        running.wait("document.body.innerText.includes('Deployments')")
+        log_in(running, served)
         yield running
 
 
 @pytest.fixture(scope="module")
 def pictures():
     """Where screenshots go, to be looked at."""
-    folder = REPOSITORY / "build" / "screenshots"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def click(browser, text):
-    """Press the button or tab with this text; some listen to the mouse, not to clicks."""
-    find = f"[...document.querySelectorAll('button')].find((node) => node.textContent.trim() === {json.dumps(text)})"
-    browser.wait(find)
-    events = "for (const kind of ['mousedown', 'mouseup', 'click'])"
-    browser.value(f"{events} {find}?.dispatchEvent(new MouseEvent(kind, {{bubbles: true, button: 0}}))")
-
-
-def submit(browser):
-    """Send the form as a person does: who sees nothing happen presses again."""
-    for _ in range(3):
-        click(browser, "Submit")
-        if browser.becomes_true("!location.pathname.endsWith('/run')"):
-            return
-    raise AssertionError(browser.value("document.body.innerText"))
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    return PICTURES
 
 
 @needs_chromium
@@ -402,61 +254,17 @@ def test_a_night_is_started_from_its_form_and_its_page_shows_how_it_ended(served
     browser.open(f"{served.url[:-4]}/v2/deployments/deployment/{nightly}/run")
     browser.wait("document.body.innerText.includes('Seed of everything')")
     text = browser.value("document.body.innerText")
-    for model in (Recipe, Ward, Settings):
+    for model in (RecipeForm, Settings):
         for name, field in model.model_fields.items():
-            assert name == "method" or field.description in text, name
+            assert field.description in text, name
     browser.picture(pictures / "form-of-a-night.png")
     submit(browser)
     run = next(run for run in served.runs_of("segment-archive/nightly") if run["id"] not in known)
-    assert run["parameters"]["recipe"]["method"] == WARD["method"] | {"connectivity": 4}
+    assert recipe_values(run["parameters"]["recipe"])["method"] == WARD["method"]
     assert served.ended(run["id"])["state_name"] == "Completed with rejections"
     browser.open(f"{served.url[:-4]}/v2/runs/flow-run/{run['id']}")
     browser.wait("document.body.innerText.includes('Finished in state')")
     browser.picture(pictures / "night.png")
-
-
-@needs_chromium
-def test_a_method_that_is_chosen_in_the_form_gets_the_grid_that_the_command_gives_it(
-    served, browser, archive, tmp_path
-):
-    deployment = served.deployment("segment-archive/segment-archive")["id"]
-    known = {run["id"] for run in served.runs_of("segment-archive/segment-archive")}
-    browser.open(f"{served.url[:-4]}/v2/deployments/deployment/{deployment}/run")
-    browser.wait("document.body.innerText.includes('Seed of everything')")
-    click(browser, "Hierarchy")
-    browser.wait("document.body.innerText.includes('How credible a border must be')")
-    for place, path in enumerate((archive, tmp_path / "out")):  # source and output come first
-        browser.value(f"document.querySelectorAll('textarea')[{place}].focus()")
-        browser.command("Input.insertText", text=str(path))
-    submit(browser)
-    run = next(run for run in served.runs_of("segment-archive/segment-archive") if run["id"] not in known)
-    assert not {"sigma", "scale"} & run["parameters"]["recipe"].keys()
-    assert served.ended(run["id"])["state_name"] == "Completed with rejections"
-    (made,) = list_runs(tmp_path / "out")
-    recipe = recipe_from(None, method="hierarchy")
-    assert parse_recipe(made["recipe"]) == recipe
-    assert (recipe.sigma, recipe.scale) == (0, 1)
-
-
-@needs_chromium
-def test_a_recut_is_started_from_its_form(served, browser, pictures, archive, tmp_path):
-    values = {"source": str(archive), "output": str(tmp_path / "out"), "recipe": {"method": {"method": "hierarchy"}}}
-    assert served.ended(served.start("segment-archive/segment-archive", **values))["state_type"] == "COMPLETED"
-    browser.open(f"{served.url[:-4]}/v2/deployments/deployment/{served.deployment(RECUT)['id']}/run")
-    browser.wait("document.body.innerText.includes('Label maps whose trees are cut')")
-    browser.value("document.querySelector('textarea').focus()")
-    browser.command("Input.insertText", text=str(tmp_path / "out"))
-    click(browser, "float")
-    browser.wait("document.querySelector('input[type=number]')?.value === ''")  # that of the threshold, not of workers
-    browser.value("document.querySelector('input[type=number]').focus()")
-    browser.command("Input.insertText", text="0.25")
-    browser.picture(pictures / "form-of-a-recut.png")
-    submit(browser)
-    (run,) = served.runs_of(RECUT)
-    assert served.ended(run["id"])["state_name"] == "Completed with rejections"
-    found = {label: record.state for (_, label), record in read_records(tmp_path / "out").items() if "-t" in label}
-    assert found == {"hierarchy-t0_25": State.SEGMENTED}
-    assert verify_store(tmp_path / "out")[1] == []
 
 
 @needs_chromium
@@ -576,16 +384,6 @@ def test_another_number_of_regions_keeps_the_remembered_method(archive, tmp_path
     assert later.parameters()["regions"] == [8, 16]
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_form_of_a_night_prefills_no_grid_that_nobody_chose(method):
-    recipe = recipe_from(None, method=method)
-    night = Options(source="/in", output="/out", recipe=recipe.model_dump(mode="json")).night()
-    assert not {"sigma", "scale"} & night.parameters()["recipe"].keys()
-    assert parse_recipe(night.parameters()["recipe"]) == recipe
-    chosen = Options(source="/in", output="/out", recipe={**recipe.model_dump(mode="json"), "scale": 0.5}).night()
-    assert chosen.parameters()["recipe"]["scale"] == 0.5
-
-
 @pytest.mark.parametrize(
     ("cron", "timezone", "message"),
     [
@@ -659,7 +457,3 @@ def test_a_server_that_is_named_where_prefect_looks_is_kept(tmp_path, monkeypatc
     assert has_prefect_server()
     (tmp_path / name).write_text("damaged [")
     assert not has_prefect_server()
-
-
-def has_ended(run):
-    return run["state_type"] in ENDED
