@@ -3,7 +3,9 @@
 Heavy imports wait until a command needs them, so that `--help` answers at once.
 """
 
+import os
 import sys
+from contextlib import suppress
 
 from cyclopts import App, CycloptsError
 
@@ -23,6 +25,9 @@ def _version() -> str:
     return version("regionflow")
 
 
+#: Characters of what a library says that go into one line.
+_LINE = 300
+
 app = App(
     name="regionflow",
     version=_version,
@@ -37,7 +42,12 @@ for _command in (run, recut, demo, status, verify, gallery, export, serve):
 
 def main() -> None:
     """Run the command; end with the exit code that its outcome has."""
-    sys.exit(run_command(sys.argv[1:]))
+    code = run_command(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def run_command(arguments: list[str]) -> int:
@@ -54,7 +64,29 @@ def run_command(arguments: list[str]) -> int:
         return _say(INTERRUPTED, MESSAGE) if received() else _say(BROKEN, error)
     except KeyboardInterrupt:
         return _say(INTERRUPTED, MESSAGE)
+    except Exception as error:  # code 1 is for images that were refused, and a person reads one line
+        return _say(INTERRUPTED, MESSAGE) if received() else _say(BROKEN, _unforeseen(error, arguments))
     return code if isinstance(code, int) else OK
+
+
+def _unforeseen(error: Exception, arguments: list[str]) -> str:
+    """Leave the traceback in a file; return the line that names it."""
+    import platform
+    import tempfile
+    import traceback
+
+    said = " ".join(str(error).split())[:_LINE] or "no message"
+    line = f"unforeseen {type(error).__name__}: {said}"
+    with (
+        suppress(OSError),
+        tempfile.NamedTemporaryFile(
+            "w", prefix="regionflow-error-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file,
+    ):
+        file.write(f"regionflow {_version()}, Python {platform.python_version()}, arguments {arguments!r}\n\n")
+        file.write("".join(traceback.format_exception(error)))
+        return f"{line} (the traceback is in {file.name}; please report it)"
+    return line
 
 
 def _say(code: int, error: object) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import dask
 from distributed import Client, LocalCluster
 
+from flows.machine import check_open_files
 from flows.settings import Settings
 from segmentation.errors import ClusterError, ParameterError
 from tasks.environment import differences, environment
@@ -61,6 +62,7 @@ def cluster_for(settings: Settings) -> Iterator[Client]:
 
 
 def _local_cluster(settings: Settings) -> LocalCluster:
+    check_open_files(settings.n_workers())
     try:
         return LocalCluster(
             n_workers=settings.n_workers(),

@@ -247,10 +247,11 @@ async def _deploy(
         work_pool_name=POOL,
         job_variables={
             "working_dir": str(working_dir),
-            "env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)},
+            "env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S), "PYTHONSAFEPATH": "1"},
         },
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+    deployment.entrypoint = f"regionflow.deployed.{flow.fn.__name__}"
     return await deployment.aapply()
 
 

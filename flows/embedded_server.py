@@ -21,8 +21,9 @@ from rich.console import Console
 
 from flows.exit_codes import BROKEN
 from flows.interrupts import give_up
+from flows.machine import HOST
 from flows.processes import tied
-from flows.server import HOST, has_prefect_server, is_healthy
+from flows.server import has_prefect_server, is_healthy
 from segmentation.errors import ServerError
 
 #: The first start makes Prefect's database, which takes half a minute on a busy machine.

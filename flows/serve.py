@@ -18,9 +18,10 @@ from zoneinfo import ZoneInfo
 
 from rich.console import Console
 
+from flows.machine import HOST, bypass_proxies, check_loopback, check_open_files
 from flows.nights import DEFAULT_CRON, Night, Options, local_timezone, read_options
 from flows.processes import adopt_orphans, children_of, end_children, reap_orphans, tied
-from flows.server import HOST, Home, held, is_healthy, server_environment, write_private
+from flows.server import Home, held, is_healthy, server_environment, write_private
 from segmentation.errors import ParameterError, SegmentationError
 from segmentation.io.places import is_url
 
@@ -103,6 +104,9 @@ def serve(home: Home, given: Options) -> None:
         Prefect did not start.
     """
     console = Console(soft_wrap=True, highlight=False)
+    bypass_proxies(os.environ)
+    check_open_files()
+    check_loopback()
     home.make()
     with held(home):
         options = given.over(read_options(home))

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from flows.machine import HOST
 from segmentation.errors import ParameterError
 from segmentation.io.lock import StoreLockedError
 
-HOST = "127.0.0.1"
 DEFAULT_PORT = 4200
 #: A flow run says this often that it is alive (Prefect allows no less); after three silent beats it counts as dead.
 HEARTBEAT_S = 30
@@ -46,6 +46,7 @@ _FIXED = {
     "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
+    "PYTHONSAFEPATH": "1",  # nothing is imported from the folder that a process stands in
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
     # In memory, the default, a restarted server forgets who holds a deployment's only slot, and frees it never.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
@@ -107,6 +108,11 @@ class Home:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except (FileExistsError, NotADirectoryError) as error:
             raise ParameterError(f"--home: {self.path} is no folder") from error
+        except OSError as error:
+            raise ParameterError(
+                f"--home: {self.path} cannot be made ({error.strerror}); name a folder that can be written, "
+                "here or in REGIONFLOW_HOME"
+            ) from error
 
     def auth_string(self) -> str:
         """Return ``user:password``; made on the first call, readable by its owner only.
@@ -134,8 +140,10 @@ def default_home() -> Path:
     """Return $REGIONFLOW_HOME, or the user's data folder for this project."""
     if given := os.environ.get("REGIONFLOW_HOME"):
         return Path(given).expanduser().absolute()
-    data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(data).expanduser().absolute() / "regionflow"
+    data = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share")
+    with suppress(RuntimeError):  # a user without a home, as a container may have
+        data = data.expanduser()
+    return data.absolute() / "regionflow"
 
 
 def server_environment(home: Home, port: int) -> dict[str, str]:

@@ -148,12 +148,14 @@ PREFECT_DEFAULTS = {
 
 
 def configure_prefect() -> None:
-    """Set `PREFECT_DEFAULTS` in the environment; for the command, before anything imports Prefect.
+    """Prepare the machine and set `PREFECT_DEFAULTS` in the environment; before anything imports Prefect.
 
     While `regionflow serve` is up on this machine, runs report to its server, unless the user has named another one.
     """
+    from flows.machine import prepare_machine
     from flows.server import Home, default_home, has_prefect_server, live_server
 
+    prepare_machine()
     for name, value in PREFECT_DEFAULTS.items():
         os.environ.setdefault(name, value)
     if not has_prefect_server():

@@ -7,7 +7,8 @@ SegmentationError
 │   └── LimitError                it is over a limit that a setting makes: another run may have another
 ├── StoreError (OSError)          files or the store failed: trying again may help
 ├── ClusterError (RuntimeError)   the workers cannot be used: the run cannot go on
-└── ServerError (RuntimeError)    the Prefect server cannot be used: the run cannot go on
+├── ServerError (RuntimeError)    the Prefect server cannot be used: the run cannot go on
+└── MachineError (RuntimeError)   this machine cannot do what a run needs
 ```
 """
 
@@ -34,6 +35,10 @@ class ClusterError(SegmentationError, RuntimeError):
 
 class ServerError(SegmentationError, RuntimeError):
     """The Prefect server cannot be used: the run cannot go on."""
+
+
+class MachineError(SegmentationError, RuntimeError):
+    """The machine, as it is set up, cannot do what a run needs."""
 
 
 class StoreError(SegmentationError, OSError):

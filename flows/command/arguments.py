@@ -44,6 +44,9 @@ def full_place(place: str) -> str:
 
 def check_paths(source: str | None, output: str, mask: Path | None) -> None:
     """Refuse what could only fail later, before anything heavy starts."""
+    for name, place in (("SOURCE", source), ("OUTPUT", output), ("--mask", mask)):
+        if "\0" in str(place or ""):
+            raise ParameterError(f"{name}: got {str(place)!a}; no path has a NUL in it")
     if source is not None:
         _check_source(source)
     if output:

@@ -19,6 +19,10 @@ PICTURES = REPOSITORY / "build" / "screenshots"
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
+#: Proxies that nothing on this machine can be reached through.
+PROXIES = {"http_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
+
+
 def environment(home, **more):
     """Return an environment as on a machine where nobody has configured Prefect."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DASK_"))}
@@ -43,7 +47,7 @@ class Served:
                 [sys.executable, "-m", "flows.cli", "serve", *map(str, options)],
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                env=environment(home),
+                env=environment(home, **PROXIES),
                 start_new_session=True,
             )
         try:
