@@ -28,11 +28,22 @@ def interleaved(candidates: Mapping[str, Callable[[], Any]], *, repeats: int = 5
 
 
 def cpu_seconds_of(command: Sequence[str], **keywords: Any) -> tuple[float, float]:
-    """Run a program; return CPU seconds of it and all its descendants, and its wall seconds."""
+    """Run a program; return CPU seconds of it and all its descendants, and its wall seconds.
+
+    Raises
+    ------
+    RuntimeError
+        It did not end with code 0: then there is nothing to measure.
+    """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
-    subprocess.run(command, check=False, stdout=subprocess.DEVNULL, **keywords)
+    done = subprocess.run(
+        command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **keywords
+    )
     wall = time.monotonic() - started
+    if done.returncode:
+        said = "\n".join(done.stderr.splitlines()[-5:])
+        raise RuntimeError(f"{' '.join(map(str, command))} ended with code {done.returncode}:\n{said}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
 

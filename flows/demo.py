@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from flows.dask_cluster import cluster_for
-from flows.demo_cases import ARCHIVE_RECIPES, CASES, INPUTS, Case, write_inputs, write_pictures
+from flows.demo_cases import ARCHIVE_RECIPES, CASES, INPUTS, OWN_ARCHIVE, OWN_CASES, Case, write_inputs, write_pictures
 from flows.demo_page import write_page
 from flows.demo_results import ARCHIVE, FIGURES, PAGE, PICTURES, STORE
 from flows.progress import observed_by
@@ -27,8 +27,8 @@ from segmentation.params import Hierarchy, KMeans, Recipe, Spectral, Ward
 from segmentation.pipeline import segment
 from segmentation.planning import Record, display
 
-#: All that a demonstration leaves; the first name is made first.
-_NAMES = (INPUTS, STORE, PICTURES, ARCHIVE, FIGURES, PAGE)
+#: All that a demonstration leaves, the first name made first, and what the commands on its page make.
+_NAMES = (INPUTS, STORE, PICTURES, ARCHIVE, FIGURES, PAGE, OWN_CASES, OWN_ARCHIVE)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from segmentation.io.files import write_atomically
 from segmentation.params import Hierarchy, KMeans, Recipe, Spectral, Ward
 
 INPUTS = "cases-input"
+#: Stores of those who try the commands.
+OWN_CASES, OWN_ARCHIVE = "my-cases", "my-archive"
 _SIDE = 100
 _NOISE = 0.2
 
@@ -42,14 +44,14 @@ class Case:
         return f"masks/{Path(self.file).stem}.png" if self.file in CIRCLES else ""
 
     def command(self) -> str:
-        """Return what to type for the same labels.
+        """Return what to type in the demonstration's folder for the same labels, beside those of other cases.
 
         Examples
         --------
         >>> Case("coins.png", "ward", Recipe(method=Ward(n_regions=27))).command()
-        'regionflow run cases-input/coins.png OUTPUT --method ward'
+        'regionflow run cases-input/coins.png my-cases --label ward --method ward'
         """
-        words = ["regionflow", "run", f"{INPUTS}/{self.file}", "OUTPUT"]
+        words = ["regionflow", "run", f"{INPUTS}/{self.file}", OWN_CASES, "--label", self.label]
         if self.mask:
             words += ["--mask", f"{INPUTS}/{self.mask}"]
         return shlex.join(words + command_options(self.recipe))

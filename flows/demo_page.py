@@ -2,6 +2,9 @@
 
 import base64
 import hashlib
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -64,4 +67,11 @@ def _render(results: Results, sections: Sequence[Section]) -> str:
         n_results=len(records),
         seconds=sum(sum(record.seconds.values()) for record in records),
         versions=versions(),
+        folder=shlex.quote(str(results.output.absolute())),
+        program=shlex.quote("regionflow" if shutil.which("regionflow") else _program()),
     )
+
+
+def _program() -> str:
+    """Return the command's full path, for where it is not on the search path."""
+    return str(Path(sys.executable).with_name("regionflow"))

@@ -13,6 +13,7 @@ from flows.demo_cases import (
     COINS_WARD,
     FOUR_CIRCLES,
     HIERARCHY,
+    OWN_ARCHIVE,
     TWO_CIRCLES,
     Case,
     circle_regions,
@@ -197,9 +198,10 @@ def china_section(results: Results) -> Section:
         "China in sixteen colours",
         "Python Data Science Handbook: k-means for colour compression",
         (
-            f"The photograph has {n_colors:,} colours; mini-batch k-means finds the sixteen that stand for them with "
-            "the least squared error. The labels in the store are the compressed picture: the second one is made "
-            "of them alone, each pixel in the mean colour of its region.",
+            f"The photograph has {n_colors:,} colours; mini-batch k-means takes sixteen that stand for them. It looks "
+            "at random parts of the pixels, as in the example; the default algorithm, distinct, looks at all colours "
+            "and leaves less squared error (the inertia below). The labels in the store are the compressed picture: "
+            "the second one is made of them alone, each pixel in the mean colour of its region.",
             f"Below, {_SAMPLED_PIXELS:,} of its pixels in the colour cube, seen from two sides: every dot stays where "
             "its pixel was and takes the colour that the pixel has in the picture.",
         ),
@@ -263,7 +265,7 @@ def archive_section(results: Results) -> Section:
         if (record.ref.raw_name, record.label) == (name, label)
     ]
     commands = [
-        " ".join(["regionflow run", PICTURES, "OUTPUT", *command_options(recipe)])
+        " ".join(["regionflow run", PICTURES, OWN_ARCHIVE, *command_options(recipe)])
         for recipe in ARCHIVE_RECIPES.values()
     ]
     return Section(

@@ -121,8 +121,8 @@ def export_coco(items: Iterable[LabelledImage], folder: Path) -> list[Path]:
 
     Notes
     -----
-    ``iscrowd`` is 1 because that is how COCO says "run lengths, not polygons"; ``region`` is the number in
-    the label map. Memory does not grow with the number of items: images wait in an unnamed file beside the
+    Each region is one object: ``iscrowd`` is 0, for trainers and evaluation leave crowds out. ``region`` is the number
+    in the label map. Memory does not grow with the number of items: images wait in an unnamed file beside the
     annotations.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -341,7 +341,7 @@ def _coco_annotations(item: LabelledImage) -> Iterator[dict[str, Any]]:
             "segmentation": {"size": list(item.labels.shape), "counts": counts[row["label"]]},
             "area": row["area"],
             "bbox": [left, top, row["bbox_col_max"] - left, row["bbox_row_max"] - top],
-            "iscrowd": 1,
+            "iscrowd": 0,
         }
 
 

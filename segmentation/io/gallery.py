@@ -66,10 +66,14 @@ def write_gallery(root: Location) -> str:
     return f"{storage.url}/{PAGE}"
 
 
-def _badness(record: Record) -> tuple[int, float, bytes, str]:
-    """Sort by state, then by how little of the image the regions explain; an unknown score is looked at first."""
+def _badness(record: Record) -> tuple[int, bool, float, bytes, str]:
+    """Sort by state, then by how little of the image the regions explain; an unknown score is looked at first.
+
+    Masked images come after the others: what is left of them may be one thing, with nothing to explain but noise.
+    """
     score = _short(record.scores.get("explained_variance")) if record.state is State.SEGMENTED else None
-    return _STATES.index(record.state), -1.0 if score is None else score, record.ref.raw_name, record.label
+    badness = -1.0 if score is None else score
+    return _STATES.index(record.state), bool(record.ref.mask_path), badness, record.ref.raw_name, record.label
 
 
 def _columns(records: Sequence[Record], runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The demonstration, run once, and looked at from all sides."""
 
+import html
 import io
 import re
 import shlex
@@ -16,7 +17,16 @@ from rich.console import Console
 
 from flows.cli import app
 from flows.demo import run_demo
-from flows.demo_cases import ARCHIVE_RECIPES, CASES, FOUR, HIERARCHY, circle_regions, command_options, draw_circles
+from flows.demo_cases import (
+    ARCHIVE_RECIPES,
+    CASES,
+    COINS,
+    FOUR,
+    HIERARCHY,
+    circle_regions,
+    command_options,
+    draw_circles,
+)
 from flows.figures import Axis, color_regions, mean_colors, outlined, scatter
 from flows.recipes import recipe_from
 from segmentation.errors import ParameterError
@@ -134,6 +144,17 @@ def test_page_shows_each_image_beside_the_cut_that_it_suggests(demo, page):
     assert next((demo / "cases" / "contours").glob("*/*.hierarchy-astronaut.cuts.js"))
 
 
+def test_commands_on_the_page_run_as_they_stand_and_make_the_labels_of_the_page(demo, page, tmp_path):
+    (section,) = re.findall(r'<section id="coins".*?</section>', page, re.DOTALL)
+    (commands,) = re.findall(r"<pre>(.*?)</pre>", section, re.DOTALL)
+    done = subprocess.run(["bash", "-e", "-c", html.unescape(commands)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for case in COINS.values():
+        ours, theirs = (read_labels(demo / store, image_id(case.file), case.label) for store in ("cases", "my-cases"))
+        np.testing.assert_array_equal(ours, theirs)
+    shutil.rmtree(demo / "my-cases")
+
+
 @needs_chromium
 def test_browser_shows_every_picture(demo, page, tmp_path):
     policy = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
@@ -202,7 +223,7 @@ def test_command_line_on_the_page_makes_the_recipe_of_the_case(recipe):
 def test_commands_name_the_mask_of_masked_cases_only():
     for case in CASES:
         words = shlex.split(case.command())
-        assert words[:4] == ["regionflow", "run", f"cases-input/{case.file}", "OUTPUT"]
+        assert words[:6] == ["regionflow", "run", f"cases-input/{case.file}", "my-cases", "--label", case.label]
         assert ("--mask" in words) == case.file.endswith("circles.tif")
 
 

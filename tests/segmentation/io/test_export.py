@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image as Pillow
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from segmentation.contours import region_colors
 from segmentation.errors import ParameterError, StoreError
@@ -119,8 +120,22 @@ def test_pycocotools_reads_the_masks_back(tmp_path):
             rle = coco.annToRLE(annotation)
             assert annotation["area"] == coco_mask.area(rle)
             assert annotation["bbox"] == coco_mask.toBbox(rle).tolist()
-            assert annotation["iscrowd"] == 1
+            assert annotation["iscrowd"] == 0
         np.testing.assert_array_equal(read, labels)
+
+
+# pycocotools hands NumPy an array type that knows nothing of NumPy 2.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["segm", "bbox"])
+def test_evaluated_against_itself_every_region_is_found(tmp_path, kind):
+    (path,) = FORMATS["coco"]([ITEM, LabelledImage("eye-77", "eye.png", "ward", LABELS)], tmp_path)
+    truth = COCO(path)
+    found = truth.loadRes([{**annotation, "score": 1.0} for annotation in truth.dataset["annotations"]])
+    evaluation = COCOeval(truth, found, kind)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)
 
 
 def test_annotation_ids_are_unique_and_nothing_is_not_a_number(tmp_path):

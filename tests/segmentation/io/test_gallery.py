@@ -133,6 +133,14 @@ def test_worst_comes_first_failed_then_rejected_then_by_ascending_score(tmp_path
     assert names_in_order(read_data(tmp_path)) == [f"{name}.png" for name in order]
 
 
+def test_masked_images_come_after_the_others_since_they_may_hold_nothing_but_noise(tmp_path):
+    circles = record("a-circles.tif", scores={"explained_variance": 0.0})
+    masked = replace(circles, ref=replace(circles.ref, mask_path="masks/a-circles.png"))
+    write_records(tmp_path, masked, record("b.png", scores={"explained_variance": 0.9}), record("c", State.REJECTED))
+    write_gallery(tmp_path)
+    assert names_in_order(read_data(tmp_path)) == ["c", "b.png", "a-circles.tif"]
+
+
 @pytest.mark.parametrize(
     ("names", "source", "title"),
     [
