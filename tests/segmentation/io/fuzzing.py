@@ -221,8 +221,8 @@ def _read_source(files):
                 continue
             try:
                 image_header(ref, max_pixels=MAX_PIXELS)
-                image = decode_image(ref, read_image(ref, max_pixels=MAX_PIXELS)[0], max_pixels=MAX_PIXELS)
-                read.append(zlib.crc32(np.ascontiguousarray(image)))
+                picture = decode_image(ref, read_image(ref, max_pixels=MAX_PIXELS)[0], max_pixels=MAX_PIXELS)
+                read.append(zlib.crc32(np.ascontiguousarray(picture.pixels)))
             except ImageError:
                 read.append(None)
     return "refused" if set(read) <= {None} else str(read)

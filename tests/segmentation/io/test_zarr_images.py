@@ -31,7 +31,8 @@ def test_a_grey_or_rgb_picture_is_read_at_full_resolution(tmp_path, version, arr
     path = ome_zarr(tmp_path / "x.ome.zarr", array, axes, version=version)
     (ref,) = list_images(path)
     assert (ref.name, ref.problem, ref.is_zarr) == ("x.ome.zarr", "", True)
-    pixels, digest = read_image(ref)
+    picture, digest = read_image(ref)
+    pixels = picture.pixels
     np.testing.assert_array_equal(pixels, expected)
     assert pixels.dtype == expected.dtype
     header = image_header(ref)
@@ -43,7 +44,7 @@ def test_a_grey_or_rgb_picture_is_read_at_full_resolution(tmp_path, version, arr
 
 def test_a_picture_in_shards_is_read(tmp_path):
     path = ome_zarr(tmp_path / "x.zarr", GREY, "yx", chunks=(4, 4), shards=(8, 8))
-    np.testing.assert_array_equal(read_zarr(str(path)), GREY)
+    np.testing.assert_array_equal(read_zarr(str(path)).pixels, GREY)
 
 
 def test_images_in_folders_stand_among_files_and_are_not_searched(tmp_path):
@@ -73,7 +74,8 @@ def rewritten(path, change):
 @pytest.mark.parametrize(
     ("array", "axes", "options", "reason"),
     [
-        (np.stack([GREY] * 2), "cyx", {}, "one grey or RGB picture is expected"),
+        (np.stack([GREY] * 2), "cyx", {}, "with 2 channels; one grey or RGB picture is expected"),
+        (np.stack([GREY] * 4), "cyx", {}, "with 4 channels; one grey or RGB picture is expected"),
         (np.stack([GREY] * 3), "zyx", {}, "axes zyx"),
         (np.stack([GREY] * 3), "tyx", {}, "axes tyx"),
         (GREY.T, "xy", {}, "axes xy"),
