@@ -13,7 +13,7 @@ _TAG = 42113
 #: How far a number that was written with few digits may be off, in units of its last place.
 _ROUNDED = 8
 #: A declared value so near to the largest number of its type means that, whatever digits it was written with.
-_NEAR_LARGEST = 1e-6
+_NEAR_LARGEST = 1e-3
 
 
 def declared_no_data(page: Any) -> int | float | None:

@@ -1,6 +1,7 @@
 import io
-import logging
 import struct
+import subprocess
+import sys
 
 import imagecodecs
 import numpy as np
@@ -10,12 +11,11 @@ from samples import BITS, DEEP, GREY, REAL, RGB, SMOOTH, by_pillow, by_tifffile,
 
 from segmentation.errors import ImageError, LimitError
 from segmentation.io.images import count_frames, decode, decode_mask, decode_picture
-from segmentation.io.notes import noted_of
 
 PREDICTED = ("lzw", "deflate", "zstd", "lzma")
 
 
-@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8", "i2", "i4", "f2", "f4", "f8"])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "i2", "i4", "f2", "f4", "f8"])
 @pytest.mark.parametrize("packing", [None, "packbits", *PREDICTED])
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_differences_are_undone_where_they_were_taken_and_nowhere_else(dtype, packing, order):
@@ -29,8 +29,8 @@ def test_differences_are_undone_where_they_were_taken_and_nowhere_else(dtype, pa
         np.testing.assert_array_equal(decode(data), pixels)
         for planar in ("contig", "separate"):
             array = colours if planar == "contig" else np.moveaxis(colours, -1, 0)
-            options = {"photometric": "rgb", "planarconfig": planar, **options}
-            data = by_tifffile(array, compression=packing, predictor=predictor, byteorder=order, **options)
+            more = {"photometric": "rgb", "planarconfig": planar, **options}
+            data = by_tifffile(array, compression=packing, predictor=predictor, byteorder=order, **more)
             np.testing.assert_array_equal(decode(data), colours)
 
 
@@ -117,7 +117,7 @@ TOP32 = float(np.finfo(np.float32).max)
         ("u8", 2**64 - 1, str(2**64 - 1)), ("i8", 2**62 + 1, str(2**62 + 1)),
         ("f4", -9999, "-9999"), ("f4", -9999, "-9999,0"), ("f4", np.nan, "nan"), ("f4", np.nan, "-NaN"),
         ("f4", np.inf, "inf"), ("f4", -np.inf, "-inf"), ("f4", 1e20, "1e20"), ("f4", 0.1, "0.1"),
-        ("f4", -TOP32, "-3.4028234663852886e+38"), ("f4", -TOP32, "-3.40282346639e+38"), ("f4", -TOP32, "-3.4028e+38"),
+        ("f4", -TOP32, "-3.4028234663852886e+38"), ("f4", -TOP32, "-3.40282346639e+38"), ("f4", -TOP32, "-3.4e+38"),
         ("f4", -TOP32, "-1.7976931348623157e+308"), ("f8", -1.7976931348623157e308, "-1.79769313486e+308"),
         ("f8", -9999, "-9999 -9999 -9999"), ("f2", -32768, "-32768"),
     ],
@@ -127,15 +127,10 @@ def test_what_is_declared_to_be_no_data_is_none(dtype, value, text):
     pixels[2:4, 3:9] = value
     valid = np.ones(GREY.shape, bool)
     valid[2:4, 3:9] = False
-    for options in ({}, {"compression": "deflate", "predictor": True}, {"tile": (16, 16), "byteorder": ">"}):
+    for options in ({}, {"compression": "deflate", "rowsperstrip": 5}, {"tile": (16, 16), "byteorder": ">"}):
         picture = decode_picture(declared(pixels, text, **options))
         np.testing.assert_array_equal(picture.valid, valid)
         np.testing.assert_array_equal(picture.pixels, pixels)
-
-
-test_what_is_declared_to_be_no_data_is_none = pytest.mark.filterwarnings("ignore")(
-    test_what_is_declared_to_be_no_data_is_none
-)
 
 
 @pytest.mark.parametrize("text", ["-9999", "256", "0.5", "nan", "1e20", "-1", "-3.4028234663852886e+38", "9" * 400, ""])
@@ -208,10 +203,13 @@ def with_mask(mask, **options):
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer) as writer:
         writer.write(GREY, metadata=None)
-        writer.write(mask, subfiletype=4, photometric="minisblack", metadata=None, **options)
+        writer.write(mask, subfiletype=2, photometric="minisblack", metadata=None, **options)
         writer.write(GREY[::2, ::2], subfiletype=1, metadata=None)
-        writer.write(mask[::2, ::2], subfiletype=5, photometric="minisblack", metadata=None, **options)
-    return buffer.getvalue()
+        writer.write(BITS[::2, ::2], subfiletype=5, metadata=None)
+    data = bytearray(buffer.getvalue())
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:  # tifffile writes masks of one bit only
+        data[file.pages[1].tags[254].valueoffset] = 4
+    return bytes(data)
 
 
 def test_a_page_that_masks_the_one_before_says_what_is_data():
@@ -238,8 +236,8 @@ def test_one_page_that_is_marked_as_reduced_is_read_among_several_it_is_not():
 @pytest.mark.parametrize(
     ("lab", "srgb"),
     # L*a*b* under D50 of the primaries, as published by B. Lindbloom
-    [((54.29, 80.81, 69.89), (255, 0, 0)), ((87.82, -79.29, 80.99), (0, 255, 0)), ((29.57, 68.30, -112.03), (0, 0, 255)),
-     ((100, 0, 0), (255, 255, 255)), ((0, 0, 0), (0, 0, 0))],
+    [((54.29, 80.81, 69.89), (255, 0, 0)), ((87.82, -79.29, 80.99), (0, 255, 0)),
+     ((29.57, 68.30, -112.03), (0, 0, 255)), ((100, 0, 0), (255, 255, 255)), ((0, 0, 0), (0, 0, 0))],
 )  # fmt: skip
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("model", [8, 9])
@@ -254,7 +252,7 @@ def test_lab_becomes_rgb(lab, srgb, bits, model):
         packed = pixels if predictor == 1 else np.diff(pixels, axis=1, prepend=pixels.dtype.type(0))
         found = decode(tiff(tags, imagecodecs.zlib_encode(np.ascontiguousarray(packed).tobytes())))
         assert found.dtype == pixels.dtype
-        assert np.abs(found.astype(int) - expected).max() <= (5 if bits == 8 else 40)
+        assert np.abs(found.astype(int) - expected).max() <= (10 if bits == 8 else 40)
 
 
 def test_the_tags_of_ycbcr_say_what_its_values_stand_for():
@@ -306,9 +304,8 @@ def tiff_of_strips(luma, data, counts, rows):
     return bytes(whole)
 
 
-def old_jpeg(jpeg, array, **changes):
-    tags = {tag[0]: tag for tag in tiff_tags(array, 8, 6, 6, samples=3)}
-    found = tiff(list(tags.values()) + [(513, 4, (0,)), (514, 4, (len(jpeg),))], jpeg)
+def old_jpeg(jpeg, array):
+    found = tiff([*tiff_tags(array, 8, 6, 6, samples=3), (513, 4, (0,)), (514, 4, (len(jpeg),))], jpeg)
     start = len(found) - len(jpeg)
     entry = found.index(struct.pack("<HHI", 513, 4, 1))
     found = bytearray(found)
@@ -348,13 +345,25 @@ def test_pages_that_imagej_wrote_one_by_one_are_pages():
     np.testing.assert_array_equal(decode(buffer.getvalue(), frame=2), 255 - GREY)
 
 
-def test_what_tifffile_says_goes_to_the_log_with_the_name_and_not_to_the_terminal(caplog, capfd):
-    with noted_of("a/b.tif"), caplog.at_level(logging.INFO, logger="segmentation"):
-        decode_picture(declared(GREY, "-9999"))
-    assert [record.name for record in caplog.records] == ["segmentation.io.notes"] * len(caplog.records)
-    assert caplog.records
-    assert all(message.startswith("a/b.tif: tifffile says: ") for message in caplog.messages)
-    assert capfd.readouterr() == ("", "")
+def test_what_tifffile_says_goes_to_the_log_with_the_name_and_not_to_the_terminal(tmp_path):
+    (tmp_path / "b.tif").write_bytes(declared(GREY, "-9999"))
+    code = """if True:
+        import logging, sys
+        from segmentation.io.reading import decode_image, image_header, read_image
+        from segmentation.io.sources import list_images
+        if len(sys.argv) > 2:
+            logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(name)s %(message)s")
+        (ref,) = list_images(sys.argv[1])
+        image_header(ref)
+        decode_image(ref, read_image(ref)[0])
+    """
+    for more in ([], ["logged"]):
+        command = [sys.executable, "-c", code, str(tmp_path), *more]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        said = done.stdout.splitlines()
+        assert bool(said) == bool(more)
+        assert all(line.startswith("segmentation.io.notes b.tif: tifffile says: ") for line in said)
 
 
 def test_many_channels_count_for_the_limit_of_pixels_as_pixels_do():
