@@ -68,6 +68,8 @@ def _check_segments(page: Any, n_bytes: int) -> None:
     empty = sum(not offset and not count for offset, count in zip(offsets, counts, strict=False))
     if there + empty < expected:
         raise ImageError(f"TIFF cut short: {there + empty} of {expected} pieces are there")
+    if not there:
+        raise ImageError(f"TIFF whose pieces are all empty ({expected}): nothing of the picture is there")
     end = max(offset + count for offset, count in zip(offsets, counts, strict=True))
     if end > n_bytes:
         raise ImageError(f"TIFF cut short: its data ends at byte {end:,} of {n_bytes:,}")
@@ -97,6 +99,8 @@ def _old_jpeg(page: Any, data: bytes) -> Image:
         raise ImageError(f"damaged TIFF: {page.imagelength}×{page.imagewidth}, the JPEG in it {header.shape_text}")
     check_jpeg(stream)
     pixels: Image = imagecodecs.jpeg_decode(stream)
+    if pixels.ndim == 3 and pixels.shape[2] != 3:
+        raise ImageError(f"TIFF with JPEG of the old kind of {pixels.shape[2]} channels; grey or colours are read")
     return pixels
 
 

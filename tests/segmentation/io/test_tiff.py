@@ -187,6 +187,13 @@ def test_an_empty_piece_holds_the_declared_no_data():
     np.testing.assert_array_equal(decode(sparse(planes, [3])), expected)
 
 
+@pytest.mark.parametrize("options", [{}, {"rowsperstrip": 4}, {"tile": (16, 16)}])
+def test_a_picture_of_empty_pieces_alone_is_refused(options):
+    data = by_tifffile(GREY, **options)
+    with pytest.raises(ImageError, match=r"all empty \([13]\): nothing of the picture"):
+        decode(sparse(data, range(3 if "rowsperstrip" in options else 1)) + bytes(2**10))
+
+
 @pytest.mark.parametrize("codes", [(324,), (325,)])
 def test_a_piece_with_an_offset_or_a_length_alone_is_lost_not_empty(codes):
     data = bytearray(by_tifffile(np.tile(GREY, (3, 2)), tile=(16, 16)))
