@@ -116,9 +116,7 @@ class _Source:
             raise LimitError(f"OME-Zarr without {missing:,} of its {count:,} chunks; --missing-chunks refuse is given")
 
     def _has_fill_value(self) -> bool:
-        folder = f"{self.place.rstrip('/')}/{self.level}"
-        metadata = _json(folder, "zarr.json") or _json(folder, ".zarray")
-        return metadata.get("fill_value") is not None
+        return _array_metadata(self.place, self.level).get("fill_value") is not None
 
 
 def series_of(place: str, folders: Iterable[str]) -> list[str] | None:
@@ -253,8 +251,21 @@ def _open(place: str, level: str) -> Any:
     import zarr
     from zarr.storage import FsspecStore, LocalStore
 
+    from segmentation.io.zarr_store import WholeChunks
+
     store = FsspecStore.from_url(place, read_only=True) if is_url(place) else LocalStore(Path(place), read_only=True)
-    return zarr.open_array(store, path=level, mode="r")
+    array = zarr.open_array(store, path=level, mode="r")
+    if not _is_packed_by_blosc(place, level):
+        return array
+    largest = math.prod(array.shards or array.chunks) * array.dtype.itemsize
+    return zarr.open_array(WholeChunks(store, largest), path=level, mode="r")
+
+
+def _is_packed_by_blosc(place: str, level: str) -> bool:
+    """Tell if what lies under a key is what Blosc has packed, and nothing around it that has a checksum."""
+    metadata = _array_metadata(place, level)
+    codec = (metadata.get("codecs") or [{}])[-1].get("name") or (metadata.get("compressor") or {}).get("id")
+    return codec in ("blosc", "numcodecs.blosc")
 
 
 def _sizes(place: str, level: str) -> dict[str, int]:
@@ -270,14 +281,18 @@ def _sizes(place: str, level: str) -> dict[str, int]:
 
 def _check_codecs(place: str, level: str) -> None:
     """Refuse codecs that are not listed before any is made."""
-    folder = f"{place.rstrip('/')}/{level}"
     try:
-        names = set(_codec_names(_json(folder, "zarr.json") or _json(folder, ".zarray")))
+        names = set(_codec_names(_array_metadata(place, level)))
     except (TypeError, KeyError, AttributeError) as error:
         raise ImageError("damaged OME-Zarr: it does not say how it is packed") from error
     unknown = sorted(names - _CODECS)
     if unknown:
         raise ImageError(f"OME-Zarr packed by {', '.join(unknown)}; {', '.join(sorted(_CODECS))} are read")
+
+
+def _array_metadata(place: str, level: str) -> dict[str, Any]:
+    folder = f"{place.rstrip('/')}/{level}"
+    return _json(folder, "zarr.json") or _json(folder, ".zarray")
 
 
 def _codec_names(metadata: Mapping[str, Any]) -> Iterator[str]:

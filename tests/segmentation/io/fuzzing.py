@@ -105,7 +105,7 @@ def mutated(number, all_seeds):
     other_data = other.files[sorted(other.files)[0]]
     chosen = dice.choice(_MUTATIONS if seed.kind != "image" or not data.startswith(b"\x89PNG") else _PNG_MUTATIONS)
     changed = chosen(bytearray(data), dice, other_data)
-    is_cut = chosen is _cut and seed.kind == "image"
+    is_cut = chosen is _cut and seed.kind != "archive"
     equal = is_cut or (seed.has_checksums and chosen in (_flip, _zero, _set_field, _repeat))
     return Input(number, seed, {**seed.files, name: bytes(changed)}, f"{chosen.__name__[1:]} of {name}", equal)
 

@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
@@ -221,6 +222,43 @@ def test_a_damaged_chunk_is_refused(tmp_path):
     data[len(data) // 2] ^= 1
     chunk.write_bytes(data)
     with pytest.raises(ImageError, match="damaged OME-Zarr"):
+        read_zarr(str(path))
+
+
+PACKED = [
+    (2, numcodecs.Blosc(cname="lz4")), (2, numcodecs.Blosc(cname="zstd", clevel=0)), (2, numcodecs.Zstd()),
+    (2, numcodecs.Zlib()), (2, numcodecs.GZip()), (2, numcodecs.LZ4()), (2, numcodecs.BZ2()), (2, numcodecs.LZMA()),
+    (2, None), (3, None), (3, zarr.codecs.BloscCodec(cname="lz4")), (3, zarr.codecs.BloscCodec(cname="zlib")),
+    (3, zarr.codecs.ZstdCodec()), (3, zarr.codecs.GzipCodec()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("version", "packing"), PACKED, ids=lambda each: str(each)[:40])
+@pytest.mark.parametrize("noisy", [False, True])
+def test_a_chunk_that_is_cut_anywhere_is_refused(tmp_path, version, packing, noisy):
+    array = np.random.default_rng(0).integers(0, 256, GREY.shape, np.uint8) if noisy else GREY // 64
+    path = ome_zarr(tmp_path / "x.zarr", array, "yx", version=version, compressors=packing)
+    np.testing.assert_array_equal(read_zarr(str(path)).pixels, array)
+    chunk = path / "0" / ("0.0" if version == 2 else "c/0/0")
+    data = chunk.read_bytes()
+    for kept in {0, 1, 8, 15, 16, 17, len(data) // 2, len(data) - 9, len(data) - 5, len(data) - 1} & set(
+        range(len(data))
+    ):
+        chunk.write_bytes(data[:kept])
+        try:
+            picture = read_zarr(str(path))
+        except ImageError:
+            continue
+        np.testing.assert_array_equal(picture.pixels, array)  # only a checksum was missing
+
+
+def test_a_chunk_of_blosc_that_promises_too_much_is_not_unpacked(tmp_path):
+    path = ome_zarr(tmp_path / "x.zarr", GREY, "yx", version=2, compressors=numcodecs.Blosc())
+    chunk = path / "0" / "0.0"
+    data = bytearray(chunk.read_bytes())
+    data[4:8] = (2**31 - 1).to_bytes(4, "little")
+    chunk.write_bytes(data)
+    with pytest.raises(ImageError, match="a chunk cannot be unpacked"):
         read_zarr(str(path))
 
 
