@@ -199,8 +199,8 @@ def _check_predictor(page: Any) -> None:
     allowed = _PREDICTORS[page.predictor]
     if allowed is not None and not (page.dtype.kind in allowed[0] and page.bitspersample in allowed[1]):
         raise ImageError(
-            f"TIFF with predictor {page.predictor} for {page.dtype} samples of {page.bitspersample} bits; no program "
-            "undoes that alike"
+            f"TIFF with predictor {page.predictor} for {page.dtype} samples of {page.bitspersample} bits; "
+            "2 is read for whole bytes, 3 for real numbers of 16, 32 and 64 bits"
         )
 
 

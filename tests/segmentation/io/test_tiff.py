@@ -60,7 +60,7 @@ def with_tag(data, at, tag):
     ("array", "predictor", "reason"),
     [(GREY, 3, "predictor 3 for uint8"), (GREY, 5, "predictor 5; "), (GREY, 34892, "predictor 34892; ")],
 )
-def test_differences_that_no_program_undoes_alike_are_refused(array, predictor, reason):
+def test_differences_of_another_kind_are_refused(array, predictor, reason):
     data = tiff([*tiff_tags(array, 8, 1, 5), (317, 3, (predictor,))], imagecodecs.lzw_encode(array.tobytes()))
     with pytest.raises(ImageError, match=reason):
         decode(data)
