@@ -90,6 +90,7 @@ def run_works(
             recipe=recipe,
             pixels=settings.pixels,
             max_pixels=settings.max_pixels,
+            missing_chunks=settings.missing_chunks,
             lock=token,
         )
         works = _plan(asked, findings, job, report, settings)
@@ -170,7 +171,8 @@ def _plan(asked: Iterable[Work], findings: Findings, job: Job, report: RunReport
             previous,
             job.recipe_of(work),
             retry_failed=settings.retry_failed,
-            verify_sources=settings.verify_sources,
+            # Accepted in an earlier run, a chunk that was filled would be refused now.
+            verify_sources=settings.verify_sources or (work.ref.is_zarr and settings.missing_chunks == "refuse"),
         )
         damaged = subject in findings.damaged
         reasons.append(reason or ("damaged" if damaged else ""))

@@ -58,6 +58,7 @@ class Options:
     label: str | None = None
     mask: str | None = None
     selection: dict[str, Any] | None = None
+    missing_chunks: str | None = None
     workers: int | None = None
     memory: str | None = None
     scheduler: str | None = None
@@ -106,7 +107,12 @@ class Options:
             selection=parse(Selection, self.selection or {}),
             settings=parse(
                 Settings,
-                {"workers": self.workers or 0, "memory": self.memory or "", "scheduler": self.scheduler or ""},
+                {
+                    "workers": self.workers or 0,
+                    "memory": self.memory or "",
+                    "scheduler": self.scheduler or "",
+                    "missing_chunks": self.missing_chunks or "fill",
+                },
             ),
             cron=self.cron or DEFAULT_CRON,
             timezone=self.timezone or local_timezone(),

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
+from segmentation.io.zarr_images import MissingChunks
 from segmentation.params import Params
 from segmentation.planning import MAX_PIXELS
 from tasks.worker_setup import ALLOCATED_SHARE
@@ -88,6 +89,11 @@ class Settings(Execution):
     )
     max_pixels: int = Field(
         default=MAX_PIXELS, ge=1, description="Pixels of an image, at most; larger ones are rejected, unread."
+    )
+    missing_chunks: MissingChunks = Field(
+        default="fill",
+        description="fill: chunks that an OME-Zarr image does not have hold its fill value, as Zarr says; refuse: such "
+        "images are rejected.",
     )
     limit: int = Field(default=0, ge=0, description="Look at the first N images only; 0 is all.")
     retry_failed: bool = Field(default=False, description="Try rejected and failed images again.")

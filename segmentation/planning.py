@@ -11,7 +11,7 @@ from segmentation.errors import ParameterError
 from segmentation.params import KMeans, Recipe, RegionCount, Spectral, Ward
 
 #: Counts up when the same recipe would give other labels than before: everything is then computed anew.
-RESULT_VERSION = 6
+RESULT_VERSION = 7
 #: An image whose trouble may pass (a dead worker, a failing disk) is tried in this many runs.
 MAX_ATTEMPTS = 3
 #: Step of an image that a setting refused, its memory or its pixels: looked at again in every run, which may have more.

@@ -89,6 +89,49 @@ def _finite(image: Image, mask: Bools | None) -> Image:
     return np.where(usable, image, image.dtype.type(0))
 
 
+def without_no_data(image: Image, valid: Bools, mask: NDArray[np.generic] | None) -> tuple[Image, Bools]:
+    """Leave pixels without data out of the mask, and make them like the nearest pixels that have some.
+
+    What a file declares to be no data may be -9999 or NaN: smoothed, it would spread into what is around it.
+
+    Parameters
+    ----------
+    image : ndarray, shape (M, N) or (M, N, C)
+        Intensities.
+    valid : ndarray of bool, shape (M, N)
+        True where there are data.
+    mask : ndarray, shape (M, N), optional
+        True (or not zero) where the image is to be segmented.
+
+    Returns
+    -------
+    image : ndarray
+        A copy.
+    mask : ndarray of bool, shape (M, N)
+        True where `valid` and `mask` are.
+
+    Raises
+    ------
+    ImageError
+        There are no data in the mask, or it has another shape.
+
+    Examples
+    --------
+    >>> without_no_data(np.array([[7, 0, 0, 3]]), np.array([[True, False, False, True]]), None)
+    (array([[7, 7, 3, 3]]), array([[ True, False, False,  True]]))
+    """
+    if not valid.any():
+        raise ImageError("the image has no visible pixel: it declares all of them to be no data")
+    inside = valid if mask is None else valid & _check_mask(mask, image.shape[:2])
+    if not inside.any():
+        raise ImageError("the mask leaves no visible pixel: all of it is declared to be no data")
+    from scipy.ndimage import distance_transform_edt
+
+    rows, columns = distance_transform_edt(~valid, return_distances=False, return_indices=True)
+    filled: Image = image[rows, columns]
+    return filled, inside
+
+
 def smooth(image: Image, sigma: float) -> Image:
     """Blur an image with a Gaussian, over its rows and columns only.
 

@@ -19,16 +19,18 @@ from segmentation.contours import encode_picture, render_contours
 from segmentation.cuts import MeasuredTree, cut_table, cut_tree, measure_tree
 from segmentation.errors import ImageError, LimitError, ParameterError
 from segmentation.hierarchy import RegionTree
+from segmentation.io.pictures import PIXELS, Grid, Picture
 from segmentation.io.reading import decode_image, decode_mask_of, read_image, read_mask
 from segmentation.io.records import commit_batch, shard_of, withdraw
 from segmentation.io.slider import slider_script
 from segmentation.io.storage import Storage, open_storage
 from segmentation.io.store import Entry, Pixels, make_preview, replaced_by, write_entry
 from segmentation.io.trees import picture_of, read_tree
+from segmentation.io.zarr_images import MissingChunks
 from segmentation.params import Recipe
 from segmentation.pipeline import Working, finish, prepare
 from segmentation.planning import MAX_PIXELS, PLAN_STEP, Record, State, Work, display, label_for, label_key
-from segmentation.prepare import check_image
+from segmentation.prepare import check_image, without_no_data
 from segmentation.regions import region_table
 
 _REASON_CHARACTERS = 1000
@@ -46,6 +48,7 @@ class Job:
     recipe: Recipe
     pixels: Pixels = "preview"
     max_pixels: int = MAX_PIXELS
+    missing_chunks: MissingChunks = "fill"
     lock: str = ""  # the token of the run's hold on the store
 
     def label_of(self, work: Work) -> str:
@@ -63,13 +66,14 @@ class Item:
     """An image on its way through the steps; what a later step no longer needs is dropped."""
 
     work: Work
-    data: bytes | Image = b""
+    data: bytes | Picture = b""
     mask_data: bytes = b""
     digest: str = ""
     mask_digest: str = ""
     key: str = ""
     image: Image | None = None
     mask: Bools | None = None
+    grid: Grid = PIXELS
     working: Working | None = None
     graph: Any = None
     tree: Any = None
@@ -91,9 +95,9 @@ def load_items(works: Sequence[Work], job: Job) -> list[Item]:
     """Read the bytes once, hash them, decode them; of a work that cuts a stored tree, read that."""
     items = [Item(work, key=label_key("", "", job.recipe_of(work))) for work in works]
     found: tuple[str, ...] = ("data", "mask_data", "digest", "mask_digest")
-    items = _once_an_image("load", items, lambda item: _read(item, job.max_pixels), found)
+    items = _once_an_image("load", items, lambda item: _read(item, job), found)
     items = _each("load", items, lambda item: _recognise(item, job.recipe_of(item.work)))
-    found = ("image", "mask", "shape", "data", "mask_data", "tree")
+    found = ("image", "mask", "grid", "shape", "data", "mask_data", "tree")
     return _once_an_image("load", items, lambda item: _decode(item, job), found)
 
 
@@ -201,14 +205,14 @@ def _ended(item: Item, state: State, step: str, reason: str) -> Item:
     return replace(light, seconds=item.seconds, state=state, step=step, reason=reason)
 
 
-def _read(item: Item, max_pixels: int) -> Item:
+def _read(item: Item, job: Job) -> Item:
     ref, stored = item.work.ref, item.work.stored
     if stored is not None:
         return replace(item, digest=stored.digest, mask_digest=stored.mask_digest)
     if ref.problem:
         raise ImageError(ref.problem)
-    data, digest = read_image(ref, max_pixels=max_pixels)
-    mask_data, mask_digest = read_mask(ref, max_pixels=max_pixels)
+    data, digest = read_image(ref, max_pixels=job.max_pixels, missing_chunks=job.missing_chunks)
+    mask_data, mask_digest = read_mask(ref, max_pixels=job.max_pixels)
     return replace(item, data=data, mask_data=mask_data, digest=digest, mask_digest=mask_digest)
 
 
@@ -226,11 +230,13 @@ def _decode(item: Item, job: Job) -> Item:
         tree = read_tree(job.root, ref.id, item.work.stored.label)
         shape = (*tree.tree.base.shape, tree.sums.shape[1])
         return replace(item, tree=tree, image=picture_of(job.root, ref.id, tree), shape=shape)
-    image = decode_image(ref, item.data, max_pixels=job.max_pixels)
-    mask = decode_mask_of(ref, item.mask_data, max_pixels=job.max_pixels)
+    picture = decode_image(ref, item.data, max_pixels=job.max_pixels)
+    image, mask = picture.pixels, decode_mask_of(ref, item.mask_data, max_pixels=job.max_pixels)
+    if picture.valid is not None:
+        image, mask = without_no_data(image, picture.valid, mask)
     image, mask = check_image(image, mask)
     shape = (image.shape[0], image.shape[1], image.shape[2] if image.ndim == 3 else 1)
-    return replace(item, data=b"", mask_data=b"", image=image, mask=mask, shape=shape)
+    return replace(item, data=b"", mask_data=b"", image=image, mask=mask, grid=picture.grid, shape=shape)
 
 
 def _prepare(item: Item, recipe: Recipe) -> Item:
@@ -320,6 +326,7 @@ def _entry(item: Item, job: Job, areas: dict[int, int]) -> Entry:
         key=item.key,
         recipe=job.recipe_of(item.work),
         labels=item.labels,
+        grid=item.grid,
         areas=areas,
         scores=item.scores,
         preview=None if item.working is None else make_preview(item.image, item.working.image, job.pixels),

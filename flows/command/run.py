@@ -34,6 +34,7 @@ def run(
     timeout: float = 120,
     scheduler: str = "",
     max_pixels: int | None = None,
+    missing_chunks: Literal["fill", "refuse"] = "fill",
     limit: int = 0,
     retry_failed: Annotated[bool, Parameter(negative="")] = False,
     verify_sources: Annotated[bool, Parameter(negative="")] = False,
@@ -91,6 +92,9 @@ def run(
         Address of a running Dask scheduler, instead of workers here: tls://…, or tcp://… on this machine.
     max_pixels
         Larger images are rejected, by what their headers say; default 64 million.
+    missing_chunks
+        Chunks that an OME-Zarr image does not have hold its fill value, as Zarr says (fill); or such images are
+        rejected (refuse).
     limit
         Look at the first N images only.
     retry_failed
@@ -119,6 +123,7 @@ def run(
             "timeout_minutes": timeout,
             "scheduler": scheduler,
             "pixels": pixels,
+            "missing_chunks": missing_chunks,
             "limit": limit,
             **({} if max_pixels is None else {"max_pixels": max_pixels}),
             "retry_failed": retry_failed,

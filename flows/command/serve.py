@@ -19,6 +19,7 @@ def serve(
     include: Patterns = (),
     exclude: Patterns = (),
     frames: Literal["single", "each"] | None = None,
+    missing_chunks: Literal["fill", "refuse"] | None = None,
     mask: Path | None = None,
     label: str | None = None,
     workers: int | None = None,
@@ -52,6 +53,9 @@ def serve(
         Only images, or no images, that this pattern fits; may be given several times.
     frames
         single: a file of several pages or frames is refused; each: every one is an image, named FILE#3.
+    missing_chunks
+        Chunks that an OME-Zarr image does not have hold its fill value, as Zarr says (fill); or such images are
+        rejected (refuse).
     mask
         A folder of masks named like the images.
     label
@@ -88,6 +92,7 @@ def serve(
         label=checked_label(label) if label is not None else None,
         mask=str(mask.absolute()) if mask else None,
         selection={name: value for name, value in selection.items() if value} or None,
+        missing_chunks=missing_chunks,
         workers=workers,
         memory=memory,
         scheduler=scheduler,

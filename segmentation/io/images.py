@@ -9,9 +9,10 @@ import io
 import struct
 import warnings
 from collections.abc import Callable, Sequence
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segmentation.arrays import Bools, Image
 from segmentation.errors import ImageError, LimitError
@@ -22,10 +23,12 @@ from segmentation.io.formats.jpeg2000 import check_jpeg2000, decode_deep_jpeg200
 from segmentation.io.formats.pillow import decode_pillow, orientation_of
 from segmentation.io.formats.png import check_png, count_png_frames
 from segmentation.io.formats.pnm import decode_pnm
-from segmentation.io.formats.tiff import MAX_PAGES, decode_tiff, picture_offsets, tiff_header
+from segmentation.io.formats.tiff import MAX_PAGES, decode_tiff, picture_pages, tiff_header
+from segmentation.io.pictures import Picture
 from segmentation.planning import MAX_PIXELS, Header
 
 T = TypeVar("T")
+Array = TypeVar("Array", bound=NDArray[np.generic])
 
 #: Formats that hold one picture.
 WITHOUT_FRAMES = frozenset({"JPEG", "BMP", "JPEG 2000", "PNM"})
@@ -34,7 +37,7 @@ _START_BYTES = 2**16
 _DEEP_PNG = (2, 4, 6)  # colour types of which Pillow would keep 8 of 16 bits
 
 #: EXIF orientation → what brings the stored pixels upright.
-_UPRIGHT: dict[int, Callable[[Image], Image]] = {
+_UPRIGHT: dict[int, Callable[[Any], Any]] = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -69,8 +72,8 @@ def header_of(file: BinaryIO, *, frame: int = 0, max_pixels: int = MAX_PIXELS) -
     start = file.read(_START_BYTES)
     kind = sniff(start[:MAGIC_BYTES])
     if kind == "TIFF":
-        offsets = picture_offsets(file, file.seek(0, io.SEEK_END))
-        header = _guarded(kind, lambda: tiff_header(file, _one_of(offsets, frame, kind)))
+        pages = picture_pages(file, file.seek(0, io.SEEK_END))
+        header = _guarded(kind, lambda: tiff_header(file, _one_of(pages, frame, kind)))
     else:
         try:
             header = declared_header(kind, start)
@@ -118,9 +121,16 @@ def decode(data: bytes, *, frame: int = 0, max_pixels: int = MAX_PIXELS) -> Imag
     >>> decode(b"P2 2 1 255 0 255 ")
     array([[  0, 255]], dtype=uint8)
     """
+    return decode_picture(data, frame=frame, max_pixels=max_pixels).pixels
+
+
+def decode_picture(data: bytes, *, frame: int = 0, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decode an image file as `decode` does; also say which of its pixels are data."""
     header = header_of(io.BytesIO(data), frame=frame, max_pixels=max_pixels)
     kind = sniff(data[:MAGIC_BYTES])
-    return np.ascontiguousarray(_guarded(kind, lambda: _decode(data, kind, header, frame)))
+    if kind == "TIFF":
+        return _guarded(kind, lambda: _decode_tiff(data, frame))
+    return Picture(np.ascontiguousarray(_guarded(kind, lambda: _decode(data, kind, header, frame))))
 
 
 def count_frames(data: bytes) -> int:
@@ -144,10 +154,12 @@ def decode_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Bools:
         As `decode`, saying that it is the mask.
     """
     try:
-        pixels = decode(data, max_pixels=max_pixels)
+        picture = decode_picture(data, max_pixels=max_pixels)
     except ImageError as error:
         raise type(error)(f"mask: {error}") from error
-    return np.asarray(pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0, dtype=np.bool_)
+    pixels = picture.pixels
+    inside = np.asarray(pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0, dtype=np.bool_)
+    return inside if picture.valid is None else inside & picture.valid
 
 
 def _whole_header(kind: str, data: bytes) -> Header:
@@ -171,9 +183,14 @@ def _guarded(kind: str, read: Callable[[], T]) -> T:
         raise ImageError(f"damaged or unsupported {kind}: {detail}") from error
 
 
+def _decode_tiff(data: bytes, frame: int) -> Picture:
+    page = _one_of(picture_pages(io.BytesIO(data), len(data)), frame, "TIFF")
+    pixels, valid, orientation = decode_tiff(data, page)
+    pixels = np.ascontiguousarray(_upright(pixels, orientation))
+    return Picture(pixels, None if valid is None else np.ascontiguousarray(_upright(valid, orientation)))
+
+
 def _decode(data: bytes, kind: str, header: Header, frame: int) -> Image:
-    if kind == "TIFF":
-        return _upright(*decode_tiff(data, _one_of(picture_offsets(io.BytesIO(data), len(data)), frame, kind)))
     _one_of(range(_count(data, kind)), frame, kind)
     if kind == "PNM":
         return decode_pnm(data)
@@ -219,7 +236,7 @@ _DEEP: dict[str, Callable[[bytes], Image | None]] = {
 
 def _count(data: bytes, kind: str) -> int:
     if kind == "TIFF":
-        count = len(picture_offsets(io.BytesIO(data), len(data)))
+        count = len(picture_pages(io.BytesIO(data), len(data)))
     else:
         count = _COUNTS[kind](data) if kind in _COUNTS else 1
     if count > MAX_PAGES:
@@ -230,7 +247,7 @@ def _count(data: bytes, kind: str) -> int:
 _COUNTS: dict[str, Callable[[bytes], int]] = {"PNG": count_png_frames, "GIF": check_gif, "WebP": check_webp}
 
 
-def _one_of(frames: Sequence[int], frame: int, kind: str) -> int:
+def _one_of(frames: Sequence[T], frame: int, kind: str) -> T:
     """Choose a frame; without a choice there must be one alone."""
     unit = "page" if kind == "TIFF" else "frame"
     if not frames:
@@ -242,5 +259,6 @@ def _one_of(frames: Sequence[int], frame: int, kind: str) -> int:
     return frames[max(0, frame - 1)]
 
 
-def _upright(pixels: Image, orientation: int) -> Image:
-    return _UPRIGHT.get(orientation, _UPRIGHT[1])(pixels)
+def _upright(pixels: Array, orientation: int) -> Array:
+    turned: Array = _UPRIGHT.get(orientation, _UPRIGHT[1])(pixels)
+    return turned

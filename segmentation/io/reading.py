@@ -6,13 +6,15 @@ from contextlib import closing
 from functools import lru_cache
 from typing import BinaryIO
 
-from segmentation.arrays import Bools, Image
+from segmentation.arrays import Bools
 from segmentation.io.archives import read_member
 from segmentation.io.formats.headers import MAGIC_BYTES, sniff
-from segmentation.io.formats.tiff import picture_offsets
-from segmentation.io.images import WITHOUT_FRAMES, count_frames, decode, decode_mask, header_of
+from segmentation.io.formats.tiff import picture_pages
+from segmentation.io.images import WITHOUT_FRAMES, count_frames, decode_mask, decode_picture, header_of
+from segmentation.io.notes import noted_of
+from segmentation.io.pictures import PIXELS, Picture
 from segmentation.io.places import open_place, read_once, size_of
-from segmentation.io.zarr_images import read_zarr, zarr_header
+from segmentation.io.zarr_images import MissingChunks, read_zarr, zarr_header
 from segmentation.planning import MAX_PIXELS, Header, ImageRef, Part
 
 #: Bytes of a pixel, at most: four channels of eight.
@@ -32,20 +34,22 @@ def image_header(ref: ImageRef, *, max_pixels: int = MAX_PIXELS) -> Header:
     if ref.is_zarr:
         return zarr_header(ref.path, max_pixels=max_pixels)
     file: BinaryIO = open_place(ref.path) if ref.part is None else io.BytesIO(_whole(ref, max_pixels))
-    with closing(file):
+    with closing(file), noted_of(ref.display_name):
         return header_of(file, frame=ref.frame, max_pixels=max_pixels)
 
 
-def read_image(ref: ImageRef, *, max_pixels: int = MAX_PIXELS) -> tuple[bytes | Image, str]:
+def read_image(
+    ref: ImageRef, *, max_pixels: int = MAX_PIXELS, missing_chunks: MissingChunks = "fill"
+) -> tuple[bytes | Picture, str]:
     """Read an image once.
 
     Returns
     -------
-    data : bytes or ndarray
+    data : bytes or Picture
         The file; of an OME-Zarr image its pixels.
     digest : str
         SHA-256 of the file's bytes; of a frame, over that and its number; of an OME-Zarr image, over shape, dtype
-        and pixels of its highest resolution.
+        and pixels of its highest resolution, and scale, translation and units if it has any.
 
     Raises
     ------
@@ -55,10 +59,8 @@ def read_image(ref: ImageRef, *, max_pixels: int = MAX_PIXELS) -> tuple[bytes | 
         It cannot be read, or changed meanwhile.
     """
     if ref.is_zarr:
-        pixels = read_zarr(ref.path, max_pixels=max_pixels)
-        head = f"{pixels.shape} {pixels.dtype.newbyteorder('<').str}\n".encode()
-        little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
-        return pixels, hashlib.sha256(head + little.tobytes()).hexdigest()
+        picture = read_zarr(ref.path, max_pixels=max_pixels, missing_chunks=missing_chunks)
+        return picture, _digest_of(picture)
     if not ref.frame:
         data = _whole(ref, max_pixels)
         return data, hashlib.sha256(data).hexdigest()
@@ -66,7 +68,15 @@ def read_image(ref: ImageRef, *, max_pixels: int = MAX_PIXELS) -> tuple[bytes | 
     return data, hashlib.sha256(f"{digest}#{ref.frame}".encode()).hexdigest()
 
 
-def decode_image(ref: ImageRef, data: bytes | Image, *, max_pixels: int = MAX_PIXELS) -> Image:
+def _digest_of(picture: Picture) -> str:
+    pixels = picture.pixels
+    placed = "" if picture.grid == PIXELS else f" {picture.grid.as_dict()}"
+    head = f"{pixels.shape} {pixels.dtype.newbyteorder('<').str}{placed}\n".encode()
+    little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
+    return hashlib.sha256(head + little.tobytes()).hexdigest()
+
+
+def decode_image(ref: ImageRef, data: bytes | Picture, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode what `read_image` has read.
 
     Raises
@@ -74,7 +84,10 @@ def decode_image(ref: ImageRef, data: bytes | Image, *, max_pixels: int = MAX_PI
     ImageError
         Not one whole picture of an accepted format and size.
     """
-    return decode(data, frame=ref.frame, max_pixels=max_pixels) if isinstance(data, bytes) else data
+    if isinstance(data, Picture):
+        return data
+    with noted_of(ref.display_name):
+        return decode_picture(data, frame=ref.frame, max_pixels=max_pixels)
 
 
 def read_mask(ref: ImageRef, *, max_pixels: int = MAX_PIXELS) -> tuple[bytes, str]:
@@ -88,7 +101,10 @@ def read_mask(ref: ImageRef, *, max_pixels: int = MAX_PIXELS) -> tuple[bytes, st
 
 def decode_mask_of(ref: ImageRef, data: bytes, *, max_pixels: int = MAX_PIXELS) -> Bools | None:
     """Decode what `read_mask` has read; None if the image has no mask."""
-    return decode_mask(data, max_pixels=max_pixels) if ref.mask_path else None
+    if not ref.mask_path:
+        return None
+    with noted_of(f"the mask of {ref.display_name}"):
+        return decode_mask(data, max_pixels=max_pixels)
 
 
 def frames_of(ref: ImageRef, *, max_pixels: int = MAX_PIXELS) -> int:
@@ -97,7 +113,7 @@ def frames_of(ref: ImageRef, *, max_pixels: int = MAX_PIXELS) -> int:
         with closing(open_place(ref.path)) as file:
             kind = sniff(file.read(MAGIC_BYTES))
             if kind == "TIFF":
-                return len(picture_offsets(file, size_of(file)))
+                return len(picture_pages(file, size_of(file)))
             if kind in WITHOUT_FRAMES:
                 return 1
     return count_frames(_whole(ref, max_pixels))

@@ -13,7 +13,7 @@ Everything is built in memory and put in place by a `Storage`, so that no final 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from segmentation.contours import region_colors
 from segmentation.cuts import MeasuredTree
 from segmentation.errors import StoreError
 from segmentation.io.ome_zarr import Files, array_files, below, group_metadata, open_group
+from segmentation.io.pictures import PIXELS, Grid
 from segmentation.io.records import Subject, shard_of
 from segmentation.io.storage import Location, Storage, open_storage
 from segmentation.io.trees import TREE, tree_files
@@ -57,6 +58,7 @@ class Entry:
     picture_suffix: str
     tree: MeasuredTree | None = None
     slider: bytes = b""
+    grid: Grid = PIXELS
 
 
 def image_name(identity: str) -> str:
@@ -194,10 +196,14 @@ def versions() -> dict[str, str]:
 def _stored_digest(storage: Storage, image: str) -> str:
     """Return the digest of the picture that is stored, "" if there is none or it cannot be told."""
     try:
-        attributes = json.loads(storage.read(f"{image}/zarr.json"))["attributes"]
-        return str(attributes["regionflow"]["source"]["sha256"])
+        return str(_stored_source(storage, image)["sha256"])
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return ""
+
+
+def _stored_source(storage: Storage, image: str) -> dict[str, Any]:
+    attributes = json.loads(storage.read(f"{image}/zarr.json"))["attributes"]
+    return dict(attributes["regionflow"]["source"])
 
 
 def _put_group(storage: Storage, folder: str, files: Files) -> dict[str, bytes]:
@@ -206,7 +212,9 @@ def _put_group(storage: Storage, folder: str, files: Files) -> dict[str, bytes]:
 
 
 def _add_label(storage: Storage, image: str, entry: Entry) -> dict[str, bytes]:
-    written = _put_group(storage, f"{image}/labels/{entry.label}", _label_group(entry))
+    placed = _stored_source(storage, image).get("grid")  # a recut knows the picture from here alone
+    grid = PIXELS if placed is None else Grid.from_dict(placed)
+    written = _put_group(storage, f"{image}/labels/{entry.label}", _label_group(replace(entry, grid=grid)))
     labels = storage.folders(f"{image}/labels")
     listed = [label for label in labels if storage.exists(f"{image}/labels/{label}/zarr.json")]
     storage.write(f"{image}/labels/zarr.json", _labels_metadata(listed))
@@ -223,38 +231,36 @@ def _image_group(entry: Entry, preview: Image) -> Files:
     color = preview.ndim == 3
     pixels = np.moveaxis(preview, -1, 0) if color else preview
     height, width = entry.labels.shape
-    steps = [height / pixels.shape[-2], width / pixels.shape[-1]]
-    axes = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
-    if color:
-        axes = [{"name": "c", "type": "channel"}, *axes]
-        steps = [1.0, *steps]
+    grid = entry.grid.coarser((height / pixels.shape[-2], width / pixels.shape[-1]))
+    multiscale = _multiscale(entry.id, grid, channel=color)
+    source = {"uri": entry.source, "sha256": entry.digest, "bytes": entry.source_bytes}
     attributes = {
-        "ome": {"version": "0.5", "multiscales": [_multiscale(entry.id, axes, steps)]},
+        "ome": {"version": "0.5", "multiscales": [multiscale]},
         "regionflow": {
             "schema": SCHEMA,
-            "source": {"uri": entry.source, "sha256": entry.digest, "bytes": entry.source_bytes},
+            "source": source if entry.grid == PIXELS else {**source, "grid": entry.grid.as_dict()},
             "versions": versions(),
         },
     }
     return {
         "zarr.json": group_metadata(attributes),
-        **below("0", array_files(pixels, tuple(axis["name"] for axis in axes))),
+        **below("0", array_files(pixels, tuple(axis["name"] for axis in multiscale["axes"]))),
         "labels/zarr.json": _labels_metadata([entry.label]),
         **below(f"labels/{entry.label}", _label_group(entry)),
     }
 
 
-def _multiscale(name: str, axes: list[dict[str, str]], steps: list[float]) -> dict[str, Any]:
-    """Place the array in the original's pixel grid: pixel centres are at whole numbers."""
-    transformations: list[dict[str, Any]] = [{"type": "scale", "scale": steps}]
-    if any(step != 1 for step in steps):
-        transformations.append({"type": "translation", "translation": [(step - 1) / 2 for step in steps]})
+def _multiscale(name: str, grid: Grid, *, channel: bool = False) -> dict[str, Any]:
+    """Place the array as the source is: where that says nothing, pixel centres are at whole numbers."""
+    axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}] if channel else []
+    transformations: list[dict[str, Any]] = [{"type": "scale", "scale": [1.0] * len(axes) + list(grid.step)}]
+    if any(grid.origin):
+        transformations.append({"type": "translation", "translation": [0.0] * len(axes) + list(grid.origin)})
     dataset = {"path": "0", "coordinateTransformations": transformations}
-    return {"name": name, "axes": axes, "datasets": [dataset]}
+    return {"name": name, "axes": axes + grid.axes(), "datasets": [dataset]}
 
 
 def _label_attributes(entry: Entry) -> dict[str, Any]:
-    axes = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
     image_label: dict[str, Any] = {"version": "0.5", "source": {"image": "../../"}}
     n_regions = len(entry.areas)
     if 0 < n_regions <= _MAX_LISTED_REGIONS:
@@ -266,7 +272,7 @@ def _label_attributes(entry: Entry) -> dict[str, Any]:
     return {
         "ome": {
             "version": "0.5",
-            "multiscales": [_multiscale(entry.label, axes, [1.0, 1.0])],
+            "multiscales": [_multiscale(entry.label, entry.grid)],
             "image-label": image_label,
         },
         "regionflow": {

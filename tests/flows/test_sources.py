@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import re
 import zipfile
@@ -183,9 +184,44 @@ def test_ome_zarr_images_stand_among_files(folder, tmp_path, prefect_api, dask_s
     assert states(tmp_path / "out") == {"a.png": "segmented", "b.ome.zarr": "segmented"}
 
 
+def test_what_missing_chunks_are_taken_for_is_a_recorded_choice(folder, tmp_path, prefect_api, dask_scheduler):
+    root = tmp_path / "out"
+    dark = samples.ome_zarr(folder / "dark.ome.zarr", picture(), "yx")
+    samples.ome_zarr(folder / "whole.ome.zarr", picture(1), "yx")
+    (dark / "0" / "c" / "0" / "0").unlink()
+    assert run(folder, root, dask_scheduler) == 0
+    assert run(folder, root, dask_scheduler, "--missing-chunks", "refuse") == 1  # what was filled before, too
+    assert states(root) == {"dark.ome.zarr": "rejected", "whole.ome.zarr": "segmented"}
+    assert "without 1 of its 20 chunks" in rows(root)["dark.ome.zarr"]["reason"]
+    assert run(folder, root, dask_scheduler) == 0
+    settings = [json.loads(path.read_text())["settings"] for path in sorted(root.glob("runs/*/run.json"))]
+    assert [values["missing_chunks"] for values in settings] == ["fill", "refuse", "fill"]
+    runs = {row["run"] for name, row in rows(root).items() if name.startswith("whole")}
+    assert len(runs) == 1  # it was looked at again, not computed
+
+
+def test_a_collection_is_a_folder_and_no_data_is_label_0(folder, tmp_path, prefect_api, dask_scheduler, capfd):
+    for number in (0, 1):
+        samples.ome_zarr(folder / "slide.zarr" / str(number), picture(number), "yx", version=2)
+    (folder / "slide.zarr" / ".zattrs").write_text('{"bioformats2raw.layout": 3}')
+    elevation = picture().astype("f4")
+    elevation[:, :5] = -9999
+    tags = [(42113, "s", 0, "-9999", True)]
+    (folder / "dem.tif").write_bytes(samples.by_tifffile(elevation, extratags=tags))
+    (folder / "odd.tif").write_bytes(samples.by_tifffile(picture(), extratags=tags))
+    root = tmp_path / "out"
+    assert run(folder, root, dask_scheduler) == 0
+    assert set(states(root)) == {"dem.tif", "odd.tif", "slide.zarr/0", "slide.zarr/1"}
+    labels = read_labels(root, rows(root)["dem.tif"]["id"], "ward")
+    np.testing.assert_array_equal(labels == 0, elevation == -9999)
+    assert np.unique(read_labels(root, rows(root)["odd.tif"]["id"], "ward")).tolist() == [1, 2, 3]
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("source", "more", "message"),
     [
+        ("in", ["--missing-chunks", "some"], "missing-chunks"),
         ("ftp://host/x", [], "s3:// and memory://"),
         ("in", ["--frames", "some"], "frames"),
         ("in", ["--max-pixels", "0"], "max_pixels: input should be greater than or equal to 1"),

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from segmentation.errors import ImageError
 from segmentation.io.places import LINK, SPECIAL, modified_ns, problem_of, reaching
 from segmentation.io.sources.names import Selection, image_id, is_image_name
+from segmentation.io.zarr_images import series_of
 from segmentation.planning import ImageRef, display
 
 #: A folder that holds one of these is a node of Zarr: an image, or nothing that is read.
@@ -124,8 +126,7 @@ def walk(
             continue
         names = {entry.name for entry in found}
         if names & _ZARR_NAMES:
-            if selection.takes_file(prefix.rstrip("/")):
-                yield zarr_reference(tree, folder, prefix.rstrip("/"), url, found)
+            yield from zarr_references(tree, folder, prefix.rstrip("/"), url, selection, found)
             continue
         if prefix and names >= _STORE_NAMES and _is_store(tree, folder):
             continue
@@ -164,6 +165,27 @@ def file_reference(tree: Tree, entry: Entry, url: Callable[[str], str] = str) ->
 def _reference(name: str, path: str, status: tuple[int, int, str]) -> ImageRef:
     size, mtime_ns, problem = status
     return ImageRef(name=name, path=path, id=image_id(name), size=size, mtime_ns=mtime_ns, problem=display(problem))
+
+
+def zarr_references(
+    tree: Tree, folder: str, name: str, url: Callable[[str], str], selection: Selection, found: list[Entry]
+) -> Iterator[ImageRef]:
+    """Make the references of a node of Zarr: of one image, or of all in a collection, which is like a folder.
+
+    Its metadata are read for that, and no more: whether it is an image at all, reading it will tell.
+    """
+    try:
+        series = series_of(url(folder), [entry.name for entry in found if entry.is_folder])
+    except (ImageError, OSError):
+        series = None
+    if not series:
+        if selection.takes_file(name):
+            yield zarr_reference(tree, folder, name, url, found)
+        return
+    below = {f"{name}/{path}".lstrip("/"): f"{folder.rstrip('/')}/{path}" for path in series}
+    for inner in sorted(below, key=lambda inner: os.fsencode(inner).split(b"/")):
+        if selection.takes_member(inner):
+            yield zarr_reference(tree, below[inner], inner, url)
 
 
 def zarr_reference(

@@ -17,7 +17,7 @@ from segmentation.io.sources.folders import (
     file_reference,
     is_zarr_folder,
     walk,
-    zarr_reference,
+    zarr_references,
 )
 from segmentation.io.sources.masks import check_masks, with_mask
 from segmentation.io.sources.names import ALL, Selection, image_id, is_image_name
@@ -71,7 +71,7 @@ def _listed(place: str, skip: Path | None, masks: Path | None, selection: Select
     tree, path, url, is_folder = _looked_up(place)
     name = PurePosixPath(path.rstrip("/")).name
     if is_folder and is_zarr_folder(tree, path):
-        return iter((zarr_reference(tree, path, name, url),)), False
+        return _zarr(tree, path, name, url, selection)
     if is_folder:
         skipped = frozenset(str(folder.resolve()) for folder in (masks, skip) if folder is not None)
         root = path if is_url(place) else str(Path(path).resolve())
@@ -81,6 +81,16 @@ def _listed(place: str, skip: Path | None, masks: Path | None, selection: Select
     if path.lower().endswith(manifests.SUFFIXES):
         return manifests.list_manifest(place, selection), True
     return iter((file_reference(tree, Entry(name, path, is_folder=False), url),)), False
+
+
+def _zarr(
+    tree: Tree, path: str, name: str, url: Callable[[str], str], selection: Selection
+) -> tuple[Iterator[ImageRef], bool]:
+    """Return the image that a node of Zarr is, whatever is selected, or those of a collection, by their paths in it."""
+    refs = list(zarr_references(tree, path, "", url, ALL, tree.entries(path)))
+    if [ref.name for ref in refs] == [""]:
+        return iter((replace(refs[0], name=name, id=image_id(name)),)), False
+    return (ref for ref in refs if selection.takes_member(ref.name)), True
 
 
 def _looked_up(place: str) -> tuple[Tree, str, Callable[[str], str], bool]:

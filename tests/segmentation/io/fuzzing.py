@@ -105,7 +105,7 @@ def mutated(number, all_seeds):
     other_data = other.files[sorted(other.files)[0]]
     chosen = dice.choice(_MUTATIONS if seed.kind != "image" or not data.startswith(b"\x89PNG") else _PNG_MUTATIONS)
     changed = chosen(bytearray(data), dice, other_data)
-    is_cut = chosen is _cut and seed.kind == "image"
+    is_cut = chosen is _cut and seed.kind != "archive"
     equal = is_cut or (seed.has_checksums and chosen in (_flip, _zero, _set_field, _repeat))
     return Input(number, seed, {**seed.files, name: bytes(changed)}, f"{chosen.__name__[1:]} of {name}", equal)
 
@@ -221,8 +221,8 @@ def _read_source(files):
                 continue
             try:
                 image_header(ref, max_pixels=MAX_PIXELS)
-                image = decode_image(ref, read_image(ref, max_pixels=MAX_PIXELS)[0], max_pixels=MAX_PIXELS)
-                read.append(zlib.crc32(np.ascontiguousarray(image)))
+                picture = decode_image(ref, read_image(ref, max_pixels=MAX_PIXELS)[0], max_pixels=MAX_PIXELS)
+                read.append(zlib.crc32(np.ascontiguousarray(picture.pixels)))
             except ImageError:
                 read.append(None)
     return "refused" if set(read) <= {None} else str(read)

@@ -67,12 +67,12 @@ def png(array, depth, color, extra=b""):
 def tiff(tags, data, order="<"):
     """Write a TIFF of one strip from its tags, as (code, type, values)."""
     tags = sorted([*tags, (273, 4, (0,)), (278, 4, (2**16,)), (279, 4, (len(data),))])
-    sizes = {1: 1, 2: 1, 3: 2, 4: 4}
+    sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4}
     at = 8 + 2 + 12 * len(tags) + 4
     tail = b""
     entries = b""
     for code, kind, values in tags:
-        packed = struct.pack(order + {1: "B", 2: "B", 3: "H", 4: "I"}[kind] * len(values), *values)
+        packed = struct.pack(order + {1: "B", 2: "B", 3: "H", 4: "I", 5: "I"}[kind] * len(values), *values)
         if code == 273:
             field = None
         elif len(values) * sizes[kind] <= 4:
@@ -80,7 +80,7 @@ def tiff(tags, data, order="<"):
         else:
             field = struct.pack(order + "I", at + len(tail))
             tail += packed + b"\0" * (len(packed) % 2)
-        entries += struct.pack(order + "HHI", code, kind, len(values)) + (field or b"DATA")
+        entries += struct.pack(order + "HHI", code, kind, len(values) // (1 + (kind == 5))) + (field or b"DATA")
     start = struct.pack(order + "I", at + len(tail))
     magic = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
     directory = struct.pack(order + "H", len(tags)) + entries.replace(b"DATA", start) + struct.pack(order + "I", 0)
@@ -93,6 +93,40 @@ def tiff_tags(array, bits, photometric, compression=1, samples=1):
         (256, 4, (array.shape[1],)), (257, 4, (array.shape[0],)), (258, 3, (bits,) * samples),
         (259, 3, (compression,)), (262, 3, (photometric,)), (277, 3, (samples,)),
     ]  # fmt: skip
+
+
+def packed_bits(array, bits):
+    """Pack the rows of an array, each into whole bytes."""
+    each = np.unpackbits(array.astype(">u4").view(np.uint8).reshape(len(array), -1, 4), axis=2)[..., -bits:]
+    return np.packbits(each.reshape(len(array), -1), axis=1).tobytes()
+
+
+def sparse(data, pieces):
+    """Make pieces of a TIFF empty: their offset and length become 0, their data stay."""
+    data = bytearray(data)
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+        tags = file.pages[0].tags
+        found = [tags[code] for code in (324, 325, 273, 279) if code in tags]
+    for tag in found:
+        size = {3: 2, 4: 4, 16: 8}[int(tag.dtype)]
+        for piece in pieces:
+            data[tag.valueoffset + size * piece : tag.valueoffset + size * (piece + 1)] = bytes(size)
+    return bytes(data)
+
+
+def data_units(luma, cb, cr, step):
+    """Interleave brightness and subsampled colours, shapes (M, N) and (M / down, N / across), as TIFF does."""
+    across, down = step
+    rows, columns = cb.shape
+    blocks = luma.reshape(rows, down, columns, across).swapaxes(1, 2).reshape(rows, columns, -1)
+    return np.dstack([blocks, cb, cr]).tobytes()
+
+
+def rgb_of_ycbcr(luma, cb, cr):
+    """Convert by the formulas of ITU-R BT.601, all of full range."""
+    y, b, r = (plane.astype(float) for plane in (luma, cb, cr))
+    green = y - 0.344136 * (b - 128) - 0.714136 * (r - 128)
+    return np.clip(np.rint(np.dstack([y + 1.402 * (r - 128), green, y + 1.772 * (b - 128)])), 0, 255).astype(np.uint8)
 
 
 def twelve_bits(array):
@@ -172,6 +206,69 @@ def _tiff_samples():
     yield "turned", tiff([*tiff_tags(GREY, 8, 1), (274, 3, (6,))], GREY.tobytes()), np.rot90(GREY, -1)
 
 
+def _odd_tiff_samples():
+    """TIFFs as satellites, scanners, Photoshop and GDAL write them."""
+    half = GREY // 2
+    yield "predictor without compression", tiff([*tiff_tags(GREY, 8, 1), (317, 3, (2,))], GREY.tobytes()), GREY
+    packed = imagecodecs.packbits_encode(GREY)
+    yield "predictor with PackBits", tiff([*tiff_tags(GREY, 8, 1, 32773), (317, 3, (2,))], packed), GREY
+    ramp = np.arange(0, 65536, 257, dtype=np.uint16)
+    map_ = (320, 3, (*ramp, *ramp[::-1], *ramp))
+    looked_up = np.dstack([ramp[GREY], ramp[255 - GREY], ramp[GREY]])
+    two = np.dstack([GREY, half]).tobytes()
+    yield "palette and alpha", tiff([*tiff_tags(GREY, 8, 3, samples=2), map_, (338, 3, (2,))], two), looked_up
+    small = (320, 3, (*(ramp >> 8), *(ramp[::-1] >> 8), *(ramp >> 8)))
+    yield "palette of eight bits", tiff([*tiff_tags(GREY, 8, 3), small], GREY.tobytes()), looked_up
+    yield "grey and alpha", tiff([*tiff_tags(GREY, 8, 1, samples=2), (338, 3, (1,))], two), GREY
+    four, five = np.dstack([RGB, half]), np.dstack([RGB, half, GREY])
+    yield "colour and unnamed", tiff(tiff_tags(GREY, 8, 2, samples=4), four.tobytes()), RGB
+    yield "colour and more", tiff([*tiff_tags(GREY, 8, 2, samples=5), (338, 3, (0, 0))], five.tobytes()), RGB
+    planes = np.moveaxis(five, -1, 0)
+    yield "colour and more in planes", by_tifffile(planes, photometric="rgb", planarconfig="separate"), RGB
+    yield "three bands", tiff(tiff_tags(GREY, 8, 1, samples=3), RGB.tobytes()), RGB
+    tags = [*tiff_tags(GREY, 8, 1, samples=4), (338, 3, (0, 0, 2))]
+    yield "three bands and alpha", tiff(tags, four.tobytes()), RGB
+    cmyk = np.dstack([RGB, half])
+    mixed = np.rint((255.0 - RGB) * (255.0 - cmyk[..., 3:]) / 255).astype(np.uint8)
+    spot = np.dstack([cmyk, GREY]).tobytes()
+    yield "inks and a spot colour", tiff([*tiff_tags(GREY, 8, 5, samples=5), (338, 3, (0,))], spot), mixed
+    for samples_, pixels in ((1, GREY), (3, RGB)):
+        tags = [tag for tag in tiff_tags(GREY, 8, 1, samples=samples_) if tag[0] != 262]
+        yield f"no colour model, {samples_}", tiff(tags, pixels.tobytes()), pixels
+    yield "marked as reduced", tiff([*tiff_tags(GREY, 8, 1), (254, 4, (1,))], GREY.tobytes()), GREY
+    backwards = imagecodecs.bitorder_encode(GREY.tobytes())
+    yield "bits backwards", tiff([*tiff_tags(GREY, 8, 1), (266, 3, (2,))], backwards), GREY
+    for bits in (2, 6, 10, 14):
+        values = DEEP.astype(np.uint8 if bits <= 8 else np.uint16) % 2**bits
+        yield f"{bits} bits", tiff(tiff_tags(GREY, bits, 1), packed_bits(values, bits)), values
+    steps = zlib.compress(np.diff(REAL.view(np.uint32), axis=1, prepend=np.uint32(0)).tobytes())
+    yield "differences of reals", tiff([*tiff_tags(GREY, 32, 1, 8), (339, 3, (3,)), (317, 3, (2,))], steps), REAL
+    filled = GREY.copy()
+    filled[5:10] = 0
+    yield "empty strip", sparse(by_tifffile(GREY, rowsperstrip=5), [1]), filled
+    tiles = np.tile(RGB, (2, 2, 1))
+    filled = tiles.copy()
+    filled[16:, :16] = 0
+    yield "empty tile", sparse(by_tifffile(tiles, photometric="rgb", tile=(16, 16), compression="lzw"), [2]), filled
+    cb, cr = np.full(GREY.shape, 100, np.uint8), np.tile(np.uint8([90, 160]), (12, 8))
+    units = data_units(GREY, cb, cr, (1, 1))
+    yield "YCbCr", tiff([*tiff_tags(GREY, 8, 6, samples=3), (530, 3, (1, 1))], units), rgb_of_ycbcr(GREY, cb, cr)
+    for across, down in ((2, 1), (2, 2), (4, 2)):
+        few = GREY[::down, ::across] // 2 + 60
+        units = zlib.compress(data_units(GREY, few, 255 - few, (across, down)))
+        many = few.repeat(down, axis=0).repeat(across, axis=1)
+        tags = [*tiff_tags(GREY, 8, 6, compression=8, samples=3), (530, 3, (across, down))]
+        yield f"YCbCr {across}×{down}", tiff(tags, units), rgb_of_ycbcr(GREY, many, 255 - many)
+    lightness = np.dstack([SMOOTH, *[np.zeros_like(SMOOTH)] * 2])
+    star = SMOOTH / 255 * 100
+    linear = np.where(star > 8, ((star + 16) / 116) ** 3, star / 903.3)
+    grey = np.rint(255 * np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear))
+    grey = np.dstack([grey.astype(np.uint8)] * 3)
+    yield "L*a*b*, all grey", tiff(tiff_tags(GREY, 8, 8, samples=3), lightness.tobytes()), grey
+    middle = (lightness + np.uint8([0, 128, 128])).tobytes()
+    yield "ICC L*a*b*, all grey", tiff(tiff_tags(GREY, 8, 9, samples=3), middle), grey
+
+
 def _other_samples():
     yield "GIF", by_pillow(Image.fromarray(GREY), "GIF"), np.dstack([GREY] * 3)
     yield "BMP", by_pillow(RGB, "BMP"), RGB
@@ -211,7 +308,7 @@ def _lossy_samples():
 def samples():
     """Make all files."""
     made = [Sample(f"PNG: {name}", data, pixels, has_checksums=True) for name, data, pixels in _png_samples()]
-    made += [Sample(f"TIFF: {name}", data, pixels) for name, data, pixels in _tiff_samples()]
+    made += [Sample(f"TIFF: {name}", data, pixels) for name, data, pixels in (*_tiff_samples(), *_odd_tiff_samples())]
     made += [Sample(name, data, pixels) for name, data, pixels in _other_samples()]
     return made + [Sample(*given) for given in _lossy_samples()]
 

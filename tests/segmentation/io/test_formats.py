@@ -124,10 +124,10 @@ def j2k(tile=(16, 12), size=(16, 12), layers=1):
         (b"P2 2 1 9 4 a\n", "no number"),
         (b"P2 2 1 99 4 98", "ends within a number"),
         (b"P5 99999999999999999999999999999999999999 1 9 ", "too long"),
-        (tiff(tiff_tags(GREY, 8, 1), GREY.tobytes()[:-1]), "failed to read 192 bytes"),
-        (tiff(tiff_tags(GREY, 8, 1, 8), zlib.compress(GREY.tobytes()[:-1])), "cannot be reshaped"),
-        (tiff(tiff_tags(GREY, 8, 8), GREY.tobytes()), "colour model 8"),
-        (tiff(tiff_tags(GREY, 8, 6, samples=3), RGB.tobytes()), "colour model 6"),
+        (tiff(tiff_tags(GREY, 8, 1), GREY.tobytes()[:-1]), "do not unpack to the pixels"),
+        (tiff(tiff_tags(GREY, 8, 1, 8), zlib.compress(GREY.tobytes()[:-1])), "do not unpack to the pixels"),
+        (tiff(tiff_tags(GREY, 8, 10, samples=3), RGB.tobytes()), "colour model 10"),
+        (tiff(tiff_tags(GREY, 8, 6, samples=3), RGB.tobytes()), "576 bytes of subsampled colours; 288 are"),
         (tiff(tiff_tags(GREY, 8, 1, 50001), GREY.tobytes()), "compression 50001"),
         (tiff(tiff_tags(GREY, 8, 3), GREY.tobytes()), "palette is missing"),
         (tiff([*tiff_tags(GREY, 4, 3), (320, 3, (1, 2, 3))], b"\x77" * 96), "a palette of 1"),
@@ -137,7 +137,7 @@ def j2k(tile=(16, 12), size=(16, 12), layers=1):
             "tiles of 1,048,576×1,048,576"),
         (tiff([*tiff_tags(GREY, 8, 1, samples=200)], bytes(200 * 192)), "200 channels"),
         (circle(), "runs in a circle"),
-        (tiff([*tiff_tags(GREY, 8, 1), (254, 4, (1,))], GREY.tobytes()), "previews only"),
+        (tiff([*tiff_tags(GREY, 8, 1), (254, 4, (1,)), (330, 4, (8,))], GREY.tobytes()), "previews only"),
         (by_tifffile(np.stack([GREY] * 3), imagej=True, metadata={}), "3 images|3 pages"),
         (closed(by_pillow(np.tile(RGB, (20, 20, 1)), "JPEG")), "JPEG"),
         (closed(by_pillow(np.tile(RGB, (20, 20, 1)), "JPEG", progressive=True)), "JPEG"),
@@ -194,6 +194,7 @@ def test_a_picture_with_its_preview_is_one_picture():
     with tifffile.TiffWriter(buffer) as writer:
         writer.write(GREY[::4, ::4], subfiletype=1)
         writer.write(GREY)
+        writer.write(GREY[::2, ::2], subfiletype=1)
     assert count_frames(buffer.getvalue()) == 1
     np.testing.assert_array_equal(decode(buffer.getvalue()), GREY)
 

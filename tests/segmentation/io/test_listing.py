@@ -37,7 +37,7 @@ def listed(source, **keywords):
 
 def pixels_of(ref):
     ref = pickle.loads(pickle.dumps(ref))  # as it comes to a worker
-    return decode_image(ref, read_image(ref)[0])
+    return decode_image(ref, read_image(ref)[0]).pixels
 
 
 def fill(folder, *names, data=PNG):

@@ -63,7 +63,7 @@ def place(request):
 
 
 def pixels_of(ref):
-    return decode_image(ref, read_image(ref)[0])
+    return decode_image(ref, read_image(ref)[0]).pixels
 
 
 def test_a_folder_behind_a_url_is_listed_and_read_like_one_here(place):
@@ -108,9 +108,9 @@ def test_ome_zarr_behind_a_url_is_read(place, tmp_path):
     files.put(str(ome_zarr(tmp_path / "x.ome.zarr", RGB, "yxc")), f"{name}/d/x.ome.zarr", recursive=True)
     refs = {ref.name: ref for ref in list_images(root)}
     assert list(refs) == ["a/c.png", "b.png", "d/x.ome.zarr", "empty.png"]
-    np.testing.assert_array_equal(read_image(refs["d/x.ome.zarr"])[0], RGB)
+    np.testing.assert_array_equal(read_image(refs["d/x.ome.zarr"])[0].pixels, RGB)
     (one,) = list_images(f"{root}/d/x.ome.zarr")
-    np.testing.assert_array_equal(read_image(one)[0], RGB)
+    np.testing.assert_array_equal(read_image(one)[0].pixels, RGB)
 
 
 @pytest.mark.parametrize(
