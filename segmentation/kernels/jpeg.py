@@ -253,7 +253,4 @@ def _goes_on(data: Bytes8, state: Ints) -> bool:
     bits = state[_BITS] >> (8 * whole) & mask
     if bits != 0 and bits != mask:
         return True
-    for at in range(first + 1, state[_END]):
-        if data[at] != data[first]:
-            return True
-    return False
+    return bool((data[first + 1 : state[_END]] != data[first]).any())

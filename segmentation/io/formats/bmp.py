@@ -123,13 +123,17 @@ def _unpack_runs(packed: bytes, fields: BmpFields) -> Image:
                 stored = packed[at : at + ((count + 1) // 2 if halves else count)]
                 found = bytes(n for pair in stored for n in (pair >> 4, pair & 15)) if halves else stored
                 at += len(stored) + len(stored) % 2
-            if len(found) < count:
-                raise IndexError
-            if x + count > fields.width or y >= fields.height:
-                raise ImageError("damaged BMP: a run leaves the picture")
+            _check_run(found, count, x, y, fields)
             numbers[y * fields.width + x : y * fields.width + x + count] = found[:count]
             x += count
     except IndexError as error:
         if (y, x) < (fields.height - 1, fields.width):
             raise ImageError(f"BMP cut short: its runs end in row {y + 1} of {fields.height}") from error
     return np.frombuffer(numbers, np.uint8).reshape(fields.height, fields.width)
+
+
+def _check_run(found: bytes, count: int, x: int, y: int, fields: BmpFields) -> None:
+    if len(found) < count:
+        raise IndexError
+    if x + count > fields.width or y >= fields.height:
+        raise ImageError("damaged BMP: a run leaves the picture")

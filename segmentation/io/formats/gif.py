@@ -94,7 +94,7 @@ def _walk(data: bytes) -> list[_Frame]:
 
 
 def _is_end(data: bytes, at: int, frames: list[_Frame]) -> bool:
-    """Tell whether the end mark is here, or what stands for it behind a frame: the file's end, or zeros up to either."""
+    """Tell whether the end mark is here, or behind a frame what stands for it: the file's end, zeros before either."""
     if frames and data[at : at + 1] in (b"", b"\0"):
         return data[at:].lstrip(b"\0")[:1] in (b"", bytes([_TRAILER]))
     return data[at] == _TRAILER

@@ -258,11 +258,12 @@ def codestream_at(data: bytes) -> int:
     """
     if data[:4] == b"\xff\x4f\xff\x51":
         return 0
-    end = 0
+    at = 0
     for kind, begin, end in jp2_boxes(data, 0, len(data)):
         if kind == b"jp2c":
             return begin
-    raise ImageError("damaged JPEG 2000: it holds no picture") if end == len(data) else IndexError
+        at = end
+    raise ImageError("damaged JPEG 2000: it holds no picture") if at == len(data) else IndexError
 
 
 def _jpeg2000(start: bytes) -> Header:

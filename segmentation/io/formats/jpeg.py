@@ -23,7 +23,7 @@ _STEPS, _LINES, _CONDITIONS, _COMMENT = 0xDB, 0xDC, 0xCC, 0xFE
 _JFIF, _EXIF, _ADOBE, _LAST_NOTE = 0xE0, 0xE1, 0xEE, 0xEF
 #: Adobe's colour transforms by the number of channels; decoders guess at others.
 _TRANSFORMS = {3: (0, 1), 4: (0, 2)}
-#: Tables of ITU-T T.81, section K.3, that frames of motion JPEG leave out: place, number of codes of each length, symbols.
+#: Tables of ITU-T T.81, section K.3, that frames of motion JPEG leave out: place, codes of each length, symbols.
 _STANDARD_TABLES = tuple(
     bytes.fromhex(table)
     for table in (

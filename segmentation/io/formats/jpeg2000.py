@@ -136,7 +136,7 @@ def _as_image(pixels: Image, space: str, depth: int) -> Image:
     if depth < 8:
         pixels = (pixels.astype(np.uint16) * 255 // top).astype(np.uint8)
     if space == "CMYK":
-        return cmyk_to_rgb(pixels)
+        pixels = cmyk_to_rgb(pixels)
     return pixels[..., 0] if space == "grey" else pixels
 
 
@@ -144,7 +144,8 @@ def _ycc_to_rgb(pixels: Image, top: int) -> Image:
     """Turn brightness and two differences of colour into colours: ITU-R BT.601, all values used."""
     y, blue, red = (pixels[..., n].astype(np.float32) - (n > 0) * (top // 2 + 1) for n in range(3))
     mixed = np.stack([y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue], axis=2)
-    return np.rint(np.clip(mixed, 0, top)).astype(pixels.dtype)
+    rounded: Image = np.rint(np.clip(mixed, 0, top)).astype(pixels.dtype)
+    return rounded
 
 
 def _components(stream: bytes, said: _Channels) -> tuple[Image, list[int]]:
