@@ -244,13 +244,16 @@ def _skip(data: Bytes8, state: Ints, count: int) -> int:
 
 @compiled
 def _goes_on(data: Bytes8, state: Ints) -> bool:
-    """Tell whether bytes are left that are no padding: such are all alike, as are the bits before them."""
+    """Tell whether bytes are left that are no padding.
+
+    Padding is all alike, as are the bits before it, and unlike the byte of the last code: that may be padding, too.
+    """
     whole = state[_N_BITS] // 8
     first = state[_AT] - whole
     if first >= state[_END]:
         return False
     mask = (1 << (state[_N_BITS] - 8 * whole)) - 1
     bits = state[_BITS] >> (8 * whole) & mask
-    if bits != 0 and bits != mask:
+    if (bits != 0 and bits != mask) or first == 0 or data[first - 1] == data[first]:
         return True
     return bool((data[first + 1 : state[_END]] != data[first]).any())

@@ -109,6 +109,8 @@ def _jpeg(start: bytes) -> Header:
             if channels not in (1, 3, 4):
                 raise ImageError(f"JPEG with {channels} channels; 1, 3 or 4 are read")
             return Header(height, width, 1 if channels == 1 else 3, 1 if precision <= 8 else 2)
+        if marker == 0xD8:
+            raise ImageError("damaged JPEG: a second start mark")
         if marker in (0xDA, 0xD9):
             raise ImageError("damaged JPEG: its picture comes before its size")
         if marker not in NO_SEGMENT:

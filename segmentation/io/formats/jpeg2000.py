@@ -93,6 +93,8 @@ def _check_coding(data: bytes, at: int, length: int, tile_side: int) -> None:
 class _Channels:
     """What the boxes say of channels."""
 
+    #: Height, width and number of components of the codestream.
+    size: tuple[int, int, int]
     #: A name of `_SPACES`, one that is not read, or "" if nothing is said.
     space: str = ""
     #: Component and column of each channel, where there is a palette; no column: the component itself.
@@ -117,7 +119,7 @@ def decode_jpeg2000(data: bytes, _header: Header, _frame: int) -> tuple[Image, i
     check_jpeg2000(data)
     try:
         said = _read_boxes(data)
-    except (IndexError, struct.error, ValueError) as error:
+    except (IndexError, struct.error) as error:
         raise ImageError("damaged JPEG 2000: its description of channels is cut short") from error
     at = codestream_at(data)
     pixels, depths = _components(data[at:], said)
@@ -157,7 +159,9 @@ def _components(stream: bytes, said: _Channels) -> tuple[Image, list[int]]:
     depths = [(depth & 0x7F) + 1 for depth, _, _ in sizes]
     if max(depths) > 16:
         raise ImageError(f"JPEG 2000 of {max(depths)} bits; up to 16 are read")
+    starts = struct.unpack_from(">II", stream, 16)
     is_halved = count == 3 and sizes[0][1:] == (1, 1) and sizes[1] == sizes[2] and sizes[1][1:] in ((2, 1), (2, 2))
+    is_halved = is_halved and starts[0] % 2 == starts[1] % 2 == 0
     if any(size[1:] != (1, 1) for size in sizes):
         if not is_halved or said.space not in ("", "YCC") or said.palette is not None or len(set(depths)) > 1:
             steps = ", ".join(f"{down}×{across}" for _, across, down in sizes[:4])
@@ -165,8 +169,8 @@ def _components(stream: bytes, said: _Channels) -> tuple[Image, list[int]]:
                 f"JPEG 2000 whose channels are sampled every {steps} pixels; every one, or YCC 4:2:x is read"
             )
         said.space = "RGB"  # the decoder brings differences of colour up to full size, and mixes them
-    if len({(depth > 8, size[0] >> 7) for depth, size in zip(depths, sizes, strict=True)}) > 1:
-        raise ImageError(f"JPEG 2000 with channels of {depths[:4]} bits; those of one depth are read")
+    if len({size[0] for size in sizes}) > 1:
+        raise ImageError(f"JPEG 2000 with channels of {depths[:4]} bits, signed or not; those of one kind are read")
     pixels: Image = imagecodecs.jpeg2k_decode(stream)
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     if pixels.dtype.kind == "i":
@@ -176,8 +180,9 @@ def _components(stream: bytes, said: _Channels) -> tuple[Image, list[int]]:
 
 
 def _read_boxes(data: bytes) -> _Channels:
-    said = _Channels()
     at = codestream_at(data)
+    x1, y1, x0, y0, count = struct.unpack_from(">4I16xH", data, at + 8)
+    said = _Channels((y1 - y0, x1 - x0, count))
     if at == 0:
         return said
     pictures = 0
@@ -194,25 +199,40 @@ def _read_boxes(data: bytes) -> _Channels:
 
 
 def _read_box(name: bytes, body: bytes, said: _Channels) -> None:
-    if name == b"colr" and said.space not in _N_COLOURS:
+    if name == b"ihdr":
+        found = struct.unpack_from(">IIH", body)
+        if found != said.size:
+            raise ImageError(f"damaged JPEG 2000: {_text(*found)}, its codestream says {_text(*said.size)}")
+    elif name == b"colr" and said.space not in _N_COLOURS:
         (number,) = struct.unpack_from(">I", body, 3) if body[0] == 1 else (0,)
         profile = body[3:] if body[0] in (2, 3) else b""
         if number or profile:
             said.space = _SPACES.get(number or profile[16:20], f"number {number}" if number else "of another profile")
     elif name == b"pclr":
-        count, columns = struct.unpack_from(">HB", body)
-        said.depths = [(depth & 0x7F) + 1 for depth in body[3 : 3 + columns]]
-        if max(said.depths) > 16 or max(body[3 : 3 + columns]) > 0x7F:
-            raise ImageError("JPEG 2000 whose palette is signed or over 16 bits; 1 to 16 are read")
-        types = [(str(n), ">u2" if depth > 8 else "u1") for n, depth in enumerate(said.depths)]
-        table = np.frombuffer(body, np.dtype(types), count, 3 + columns)
-        said.palette = np.stack([table[str(n)].astype(np.uint16) for n in range(columns)], axis=1)
-        if any(column.max(initial=0) >> depth for column, depth in zip(said.palette.T, said.depths, strict=True)):
-            raise ImageError("damaged JPEG 2000: a colour of its palette is larger than its depth allows")
+        _read_palette(body, said)
     elif name == b"cmap":
         said.mapping = [(at, column if how else None) for at, how, column in struct.iter_unpack(">HBB", body)]
     elif name == b"cdef":
         said.definitions = list(struct.iter_unpack(">HHH", body[2 : 2 + 6 * int.from_bytes(body[:2])]))
+
+
+def _text(height: int, width: int, count: int) -> str:
+    return f"{height}×{width} pixels of {count} channels"
+
+
+def _read_palette(body: bytes, said: _Channels) -> None:
+    count, columns = struct.unpack_from(">HB", body)
+    stored = body[3 : 3 + columns]
+    said.depths = [(depth & 0x7F) + 1 for depth in stored]
+    if not stored or max(said.depths) > 16 or max(stored) > 0x7F:
+        raise ImageError("JPEG 2000 whose palette is empty, signed or over 16 bits; 1 to 16 are read")
+    entry = np.dtype([(str(n), ">u2" if depth > 8 else "u1") for n, depth in enumerate(said.depths)])
+    if len(body) < 3 + columns + count * entry.itemsize:
+        raise IndexError
+    table = np.frombuffer(body, entry, count, 3 + columns)
+    said.palette = np.stack([table[str(n)].astype(np.uint16) for n in range(columns)], axis=1)
+    if any(int(column.max(initial=0)) >> depth for column, depth in zip(said.palette.T, said.depths, strict=True)):
+        raise ImageError("damaged JPEG 2000: a colour of its palette is larger than its depth allows")
 
 
 def _look_up(pixels: Image, depths: list[int], said: _Channels) -> tuple[Image, list[int]]:

@@ -142,29 +142,38 @@ def _read(data: bytes) -> _Picture:
     sequence = 0
     before = b""
     for name, body in chunks_of(data):
-        if name == b"IHDR":
-            if picture.header:
-                raise ImageError("damaged PNG: two headers")
-            picture.header = bytes(body)
-        elif name == b"IDAT":
-            if picture.packed and before != b"IDAT":
-                raise ImageError("damaged PNG: its pixels are not in one piece")
-            picture.packed.append(body)
-            if picture.frames:
-                picture.frames[0].packed.append(body)
-        elif name in (b"PLTE", b"tRNS"):
-            picture.palette += chunk(name, body)
-        elif name == b"eXIf":
-            picture.exif = bytes(body)
-        elif name == b"acTL" and len(body) == 8 and not picture.packed:
-            (picture.n_frames,) = struct.unpack_from(">I", body)
-        elif name in (b"fcTL", b"fdAT") and picture.n_frames:
+        if name not in (b"fcTL", b"fdAT"):
+            _read_chunk(name, body, picture, before)
+        elif picture.n_frames:
             _read_frame(name, body, picture, sequence)
             sequence += 1
         before = name
+    if picture.header[9:10] == b"\x03" and b"PLTE" not in picture.palette[4:8]:
+        raise ImageError("damaged PNG: its palette is missing")
     if len(picture.frames) != picture.n_frames:
-        raise ImageError(f"damaged PNG: {len(picture.frames)} of {picture.n_frames:,} frames")
+        raise ImageError(f"damaged PNG: {len(picture.frames):,} of {picture.n_frames:,} frames")
     return picture
+
+
+def _read_chunk(name: bytes, body: memoryview, picture: _Picture, before: bytes) -> None:
+    if name == b"IHDR":
+        if picture.header:
+            raise ImageError("damaged PNG: two headers")
+        picture.header = bytes(body)
+    elif name == b"IDAT":
+        if picture.packed and before != b"IDAT":
+            raise ImageError("damaged PNG: its pixels are not in one piece")
+        picture.packed.append(body)
+        if picture.frames:
+            picture.frames[0].packed.append(body)
+    elif name in (b"PLTE", b"tRNS"):
+        picture.palette += chunk(name, body)
+    elif name == b"eXIf":
+        picture.exif = bytes(body)
+    elif name == b"acTL" and len(body) == 8 and not picture.packed:
+        (picture.n_frames,) = struct.unpack_from(">I", body)
+    elif name != b"IEND" and name[:1].isupper():
+        raise ImageError(f"PNG with a chunk {name.decode('latin-1')!a}, which is not known and must not be ignored")
 
 
 def _read_frame(name: bytes, body: memoryview, picture: _Picture, sequence: int) -> None:
