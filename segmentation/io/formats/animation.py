@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,8 @@ from segmentation.arrays import Image
 
 #: What becomes of a frame's place before the next one: nothing, transparent, or what was there before it.
 Disposal = Literal["keep", "clear", "restore"]
+#: A worker may have several threads, and there is one player.
+_IN_USE = Lock()
 
 
 @dataclass(frozen=True)
@@ -26,16 +29,23 @@ class Piece:
 
 
 def shown_frame(data: bytes, pieces: Callable[[bytes], Iterator[Piece]], shape: tuple[int, int], frame: int) -> Image:
-    """Return a frame, from 1, of shape (M, N, channels).
+    """Return a frame, from 1, or the only one (0), of shape (M, N, channels).
 
     Below transparent parts are the colours that are stored there, the background where nothing was drawn. Frames in
     their order are decoded once each: the canvas of the last one is kept.
     """
-    player = _player(data, pieces, shape)
-    if frame < player.shown:
-        _player.cache_clear()
+    if not frame:
+        return _Player(pieces(data), shape).show(1)
+    with _IN_USE:
         player = _player(data, pieces, shape)
-    return player.show(frame)
+        if frame < player.shown:
+            _player.cache_clear()
+            player = _player(data, pieces, shape)
+        try:
+            return player.show(frame)
+        except Exception:  # it cannot go on; the next frame asked for finds the same fault
+            _player.cache_clear()
+            raise
 
 
 class _Player:

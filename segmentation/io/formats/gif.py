@@ -33,7 +33,7 @@ def decode_gif(data: bytes, header: Header, frame: int) -> tuple[Image, int]:
     ImageError
         As `check_gif`, or a frame has fewer pixels than its size.
     """
-    return shown_frame(data, _pieces, (header.height, header.width), max(1, frame)), 1
+    return shown_frame(data, _pieces, (header.height, header.width), frame), 1
 
 
 def check_gif(data: bytes) -> int:

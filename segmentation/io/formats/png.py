@@ -60,7 +60,7 @@ def decode_png(data: bytes, header: Header, frame: int) -> tuple[Image, int]:
     picture = check_png(data)
     orientation = orientation_in(picture.exif)
     if picture.frames:
-        pixels = shown_frame(data, _pieces, (header.height, header.width), max(1, frame))
+        pixels = shown_frame(data, _pieces, (header.height, header.width), frame)
         return pixels[..., 0] if pixels.shape[2] == 1 else pixels, orientation
     if header.itemsize == 1 or picture.header[9] == 0:
         return decode_pillow(picture.plain(picture.header, picture.packed), "PNG", header, 0)[0], orientation

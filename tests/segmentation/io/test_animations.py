@@ -133,8 +133,9 @@ def test_pixels_of_every_frame_are_counted():
         png_chunk(b"fcTL", struct.pack(">I", 1) + head), png_chunk(b"fcTL", struct.pack(">I", 1) + larger)
     )
     np.testing.assert_array_equal(decode(data, frame=1), GREY)
-    with pytest.raises(ImageError, match="unpack to 102 of 119 bytes"):
-        decode(data, frame=2)
+    for _ in range(2):  # the same reason again
+        with pytest.raises(ImageError, match="unpack to 102 of 119 bytes"):
+            decode(data, frame=2)
 
 
 # --- GIF ------------------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def test_inks_become_colours():
 
 
 def subsampled(channels, steps, size, depth=8):
-    """Join codestreams of one channel each into one; without layers and resolutions, their packets follow each other."""
+    """Join codestreams of one channel each: of one layer and resolution, their packets follow each other."""
     parts = [
         imagecodecs.jpeg2k_encode(c, level=0, codecformat="j2k", resolutions=1, bitspersample=depth) for c in channels
     ]
