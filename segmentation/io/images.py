@@ -180,8 +180,8 @@ def _reason(kind: str, said: str) -> str:
 
 #: Words in a decoder's message → what it means.
 _KNOWN = {
-    ("truncat", "premature", "failed to read", "not enough", "unexpected end", "ran out"): "its data ends too early",
-    ("reshape", "does not match", "corrupt size"): "it holds fewer or more pixels than its header declares",
+    ("truncat", "premature", "failed to read", "not enough"): "its data ends too early",
+    ("reshape",): "it holds fewer or more pixels than its header declares",
 }
 
 

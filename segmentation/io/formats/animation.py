@@ -93,7 +93,10 @@ def _blend(below: Image, above: Image) -> None:
     top = np.iinfo(below.dtype).max
     alpha = above[..., -1]
     whole = (alpha == top) | ((alpha == 0) & (below[..., -1] == 0))
-    below[whole] = above[whole]
+    if whole.all():
+        below[...] = above
+        return
+    np.copyto(below, above, where=whole[..., None])
     mixed = (alpha > 0) & ~whole
     if mixed.any():
         over, under = above[mixed] / top, below[mixed] / top

@@ -87,9 +87,12 @@ def _separate(rows: Image, fields: BmpFields) -> Image:
         largest = mask >> shift
         if largest & (largest + 1):
             raise ImageError(f"damaged BMP: the bits of a colour are not in one piece (0x{mask:x})")
-        found = (values & np.uint32(mask)) >> np.uint32(shift)
-        colours.append((found.astype(np.uint64) * np.uint64(top) + largest // 2) // max(1, largest))
-    return np.stack(colours, axis=2).astype(np.uint16 if fields.is_deep else np.uint8)
+        unused = max(0, largest.bit_length() - 16)  # more than sixteen bits are not kept
+        largest >>= unused
+        found = (values & np.uint32(mask)) >> np.uint32(shift + unused)
+        found = (found * np.uint32(top) + np.uint32(largest // 2)) // np.uint32(max(1, largest))
+        colours.append(found.astype(np.uint16 if fields.is_deep else np.uint8))
+    return np.stack(colours, axis=2)
 
 
 def _unpack_runs(packed: bytes, fields: BmpFields) -> Image:

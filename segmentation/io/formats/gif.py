@@ -119,7 +119,7 @@ def _pieces(data: bytes) -> Iterator[Piece]:
         if frame.transparent is not None:
             colours[frame.transparent, 3] = 0
         numbers = _numbers(frame)[: max(0, canvas.height - frame.top), : max(0, canvas.width - frame.left)]
-        yield Piece(colours[numbers], frame.top, frame.left, frame.disposal, True, tuple(background))
+        yield Piece(colours.take(numbers, axis=0), frame.top, frame.left, frame.disposal, True, tuple(background))
 
 
 def _colours(palette: bytes) -> Image:

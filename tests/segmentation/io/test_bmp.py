@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 from PIL import Image
-from samples import BITS, GREY, RGB
+from samples import BITS, DEEP, GREY, RGB
 
 from segmentation.errors import ImageError
 from segmentation.io.images import decode, header_of
@@ -73,6 +73,7 @@ WORD_32 = words((R, 24), (G, 8), (B, 16)).astype("<u4")
 WORD_DEEP = words((R.astype(np.uint32) * 4, 20), (G.astype(np.uint32) * 4, 10), (B.astype(np.uint32) * 4, 0)).astype(
     "<u4"
 )
+WORD_LONG = words((DEEP, 16), (GREY % 16, 12), (G >> 2, 6), (B >> 2, 0)).astype("<u4")
 BGRX = np.dstack([RGB[..., ::-1], GREY])
 TEN = np.rint(RGB.astype(float) * 4 * 65535 / 1023).astype(np.uint16)
 
@@ -127,6 +128,10 @@ GOOD = {
         RGB,
     ),
     "ten bits a colour": (bmp(rows(WORD_DEEP), 32, compression=3, masks=masks(0x3FF00000, 0xFFC00, 0x3FF)), TEN),
+    "twenty bits of red, six of the others": (
+        bmp(rows(WORD_LONG), 32, compression=3, masks=masks(0xFFFFF000, 0xFC0, 0x3F)),
+        np.dstack([DEEP, *(np.rint((RGB[..., n] >> 2) * (65535 / 63)) for n in (1, 2))]),
+    ),
 }  # fmt: skip
 
 
