@@ -33,6 +33,8 @@ def decode_bmp(data: bytes, _header: Header, _frame: int) -> tuple[Image, int]:
     fields = bmp_fields(data)
     if fields.bits not in _BITS.get(fields.compression, ()) or (fields.is_os2 and fields.compression >= _FIELDS):
         raise ImageError(f"BMP of {fields.bits} bits a pixel, compression {fields.compression}; such is not read")
+    if fields.pixels_at < fields.palette_at:
+        raise ImageError("damaged BMP: its pixels begin within its headers")
     if fields.compression in (_RUNS_8, _RUNS_4):
         if fields.is_top_down:
             raise ImageError("damaged BMP: runs that begin at the top")

@@ -208,6 +208,7 @@ def test_runs_agree_with_another_decoder():
         (runs((16, 7, 0, 0), *full(5), (0, 1), height=-HEIGHT), "runs that begin at the top"),
         (bmp(rows(GREY), 8, colours=COLOURS[:100], used=100), r"colour \d+ of a palette of 100"),
         (bmp(rows(GREY), 8, colours=COLOURS, gap=-400), "pixels begin within its palette"),
+        (bmp(rows(BGRX.reshape(HEIGHT, -1)), 32, gap=-54), "pixels begin within its headers"),
         (bmp(rows(GREY), 8, colours=COLOURS, header=66), "a header of 66 bytes"),
         (bmp(rows(WORD_565), 16, compression=3, masks=masks(0xF800, 0x7E0, 0x1B)), "not in one piece"),
         (bmp(b"\xff\xd8\xff", 0, compression=4), "0 bits a pixel, compression 4"),

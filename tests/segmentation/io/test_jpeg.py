@@ -78,6 +78,10 @@ ODD = {
     "a damaged profile": before_segment(PLAIN, 1, segment(0xE2, b"ICC_PROFILE\0")),
     "damaged pointers to other pictures": before_segment(PLAIN, 1, segment(0xE2, b"MPF\0II*\0\xff\xff\xff\x7f")),
     "a short note of Adobe's": before_segment(PLAIN, 1, segment(0xEE, b"Adobe\0")),
+    "its height again behind the scan": PLAIN[:-2] + segment(0xDC, struct.pack(">H", 12)) + PLAIN[-2:],
+    "a second picture for the other eye": by_pillow(
+        Image.fromarray(GREY), "MPO", save_all=True, append_images=[Image.fromarray(GREY[::-1])], quality=90
+    ),
     "something behind the end": PLAIN + b"\xff\xd8\xff" + bytes(999),
     "a baseline scan that names other coefficients": PLAIN.replace(b"\x01\x01\0\0\x3f\0", b"\x01\x01\0\0\0\0"),
 }  # fmt: skip
