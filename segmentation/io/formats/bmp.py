@@ -36,8 +36,6 @@ def decode_bmp(data: bytes, _header: Header, _frame: int) -> tuple[Image, int]:
     if fields.pixels_at < fields.palette_at:
         raise ImageError("damaged BMP: its pixels begin within its headers")
     if fields.compression in (_RUNS_8, _RUNS_4):
-        if fields.is_top_down:
-            raise ImageError("damaged BMP: runs that begin at the top")
         pixels = _look_up(_unpack_runs(data[fields.pixels_at :], fields), data, fields)
     elif fields.bits <= 8:
         rows = np.unpackbits(_rows(data, fields), axis=1) if fields.bits < 8 else _rows(data, fields)
@@ -98,7 +96,7 @@ def _separate(rows: Image, fields: BmpFields) -> Image:
 
 
 def _unpack_runs(packed: bytes, fields: BmpFields) -> Image:
-    """Unpack runs from the bottom row up; pixels that are passed over are of colour 0."""
+    """Unpack runs in the order of rows; pixels that are passed over are of colour 0."""
     numbers = bytearray(fields.width * fields.height)
     at = x = y = 0
     halves = fields.bits == 4
@@ -131,9 +129,10 @@ def _unpack_runs(packed: bytes, fields: BmpFields) -> Image:
             _check_run(found, count, x, y, fields)
             numbers[y * fields.width + x : y * fields.width + x + count] = found[:count]
             x += count
-    except IndexError as error:
-        if (y, x) < (fields.height - 1, fields.width):
-            raise ImageError(f"BMP cut short: its runs end in row {y + 1} of {fields.height}") from error
+    except IndexError:  # behind the last pixel the end mark may be missing
+        pass
+    if (y, x) < (fields.height - 1, fields.width):
+        raise ImageError(f"BMP cut short: its runs end in row {y + 1} of {fields.height}")
     return np.frombuffer(numbers, np.uint8).reshape(fields.height, fields.width)
 
 

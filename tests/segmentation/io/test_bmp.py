@@ -179,7 +179,7 @@ def expected(first, others=5):
         (runs((19, 7, 0, 0), *full(5), (0, 1)), expected(7)),
         (runs((3, 7), (0, 2, 4, 0), (9, 8, 0, 0), *full(5), (0, 1)), expected([7] * 3 + [0] * 4 + [8] * 9)),
         (runs((3, 7, 0, 0), *full(5), (0, 1)), expected([7] * 3 + [0] * 13)),
-        (runs((16, 7, 0, 1)), expected(7, 0)),
+        (runs((16, 7, 0, 0), *full(5), (0, 1), height=-HEIGHT), expected(7)[::-1]),
         (runs((16, 0x78, 0, 0), *full(0x55), (0, 1), bits=4, colours=COLOURS[:16]), expected([7, 8] * 8)),
         (
             runs((0, 5, 0x12, 0x34, 0x50, 0), (11, 0x99, 0, 0), *full(0x55), (0, 1), bits=4, colours=COLOURS[:16]),
@@ -205,7 +205,8 @@ def test_runs_agree_with_another_decoder():
         (runs((10, 7), (0, 8, *range(8), 0, 0), *full(5), (0, 1)), "a run leaves the picture"),
         (runs((16, 7, 0, 0), *full(5), (3, 3, 0, 1)), "a run leaves the picture"),
         (runs((0, 2, 0, 200), (3, 3, 0, 1)), "a run leaves the picture"),
-        (runs((16, 7, 0, 0), *full(5), (0, 1), height=-HEIGHT), "runs that begin at the top"),
+        (runs((16, 7, 0, 1)), "its runs end in row 1 of 12"),
+        (runs((16, 7, 0, 0), *full(5)[:-1], (15, 5), (0, 1)), "its runs end in row 12 of 12"),
         (bmp(rows(GREY), 8, colours=COLOURS[:100], used=100), r"colour \d+ of a palette of 100"),
         (bmp(rows(GREY), 8, colours=COLOURS, gap=-400), "pixels begin within its palette"),
         (bmp(rows(BGRX.reshape(HEIGHT, -1)), 32, gap=-54), "pixels begin within its headers"),
