@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from segmentation.arrays import Bools, Image
 from segmentation.errors import ImageError, LimitError
-from segmentation.io.formats.gif import check_gif, check_webp
+from segmentation.io.formats.bmp import decode_bmp
+from segmentation.io.formats.gif import check_gif, check_webp, decode_gif
 from segmentation.io.formats.headers import MAGIC_BYTES, declared_header, sniff
-from segmentation.io.formats.jpeg import check_jpeg
-from segmentation.io.formats.jpeg2000 import check_jpeg2000, decode_deep_jpeg2000
-from segmentation.io.formats.pillow import decode_pillow, orientation_of
-from segmentation.io.formats.png import check_png, count_png_frames
+from segmentation.io.formats.jpeg import decode_jpeg
+from segmentation.io.formats.jpeg2000 import decode_jpeg2000
+from segmentation.io.formats.pillow import decode_pillow
+from segmentation.io.formats.png import count_png_frames, decode_png
 from segmentation.io.formats.pnm import decode_pnm
 from segmentation.io.formats.tiff import MAX_PAGES, decode_tiff, picture_pages, tiff_header
 from segmentation.io.pictures import Picture
@@ -34,7 +35,6 @@ Array = TypeVar("Array", bound=NDArray[np.generic])
 WITHOUT_FRAMES = frozenset({"JPEG", "BMP", "JPEG 2000", "PNM"})
 #: The header of nearly every picture is in its first bytes; where it is not, all are read.
 _START_BYTES = 2**16
-_DEEP_PNG = (2, 4, 6)  # colour types of which Pillow would keep 8 of 16 bits
 
 #: EXIF orientation → what brings the stored pixels upright.
 _UPRIGHT: dict[int, Callable[[Any], Any]] = {
@@ -179,8 +179,22 @@ def _guarded(kind: str, read: Callable[[], T]) -> T:
     except (ImageError, MemoryError):
         raise
     except Exception as error:
-        detail = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ImageError(f"damaged or unsupported {kind}: {detail}") from error
+        raise ImageError(_reason(kind, str(error))) from error
+
+
+def _reason(kind: str, said: str) -> str:
+    """Say in our own words why a decoder gave up: its own may hold addresses of memory, and change with its version."""
+    for words, reason in _KNOWN.items():
+        if any(word in said.lower() for word in words):
+            return f"damaged {kind}: {reason}"
+    return f"damaged or unsupported {kind}: its decoder cannot make sense of it"
+
+
+#: Words in a decoder's message → what it means.
+_KNOWN = {
+    ("truncat", "premature", "failed to read", "not enough"): "its data ends too early",
+    ("reshape",): "it holds fewer or more pixels than its header declares",
+}
 
 
 def _decode_tiff(data: bytes, frame: int) -> Picture:
@@ -192,45 +206,17 @@ def _decode_tiff(data: bytes, frame: int) -> Picture:
 
 def _decode(data: bytes, kind: str, header: Header, frame: int) -> Image:
     _one_of(range(_count(data, kind)), frame, kind)
-    if kind == "PNM":
-        return decode_pnm(data)
-    if kind == "PNG":
-        check_png(data)
-    elif kind == "JPEG":
-        check_jpeg(data)
-    elif kind == "JPEG 2000":
-        check_jpeg2000(data)
-    if header.itemsize > 1 and not frame and kind in _DEEP:
-        pixels = _DEEP[kind](data)
-        if pixels is not None:
-            return _upright(pixels, orientation_of(data, kind))
-    return _upright(*decode_pillow(data, kind, header, frame))
+    return _upright(*_DECODERS[kind](data, header, frame))
 
 
-def _deep_png(data: bytes) -> Image | None:
-    """Decode 16 bits of colours or with alpha, of which Pillow would keep 8; None for grey, which it keeps."""
-    import imagecodecs
-
-    if data[25] not in _DEEP_PNG:
-        return None
-    pixels: Image = imagecodecs.png_decode(data)
-    return pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
-
-
-def _deep_jpeg(data: bytes) -> Image:
-    """Decode 12 bits."""
-    import imagecodecs
-
-    pixels: Image = imagecodecs.jpeg8_decode(data)
-    if pixels.ndim == 3 and pixels.shape[2] == 4:
-        raise ImageError("JPEG of 12 bits and four inks; grey and colours are read")
-    return pixels
-
-
-_DEEP: dict[str, Callable[[bytes], Image | None]] = {
-    "PNG": _deep_png,
-    "JPEG": _deep_jpeg,
-    "JPEG 2000": decode_deep_jpeg2000,
+_DECODERS: dict[str, Callable[[bytes, Header, int], tuple[Image, int]]] = {
+    "PNG": decode_png,
+    "JPEG": decode_jpeg,
+    "GIF": decode_gif,
+    "BMP": decode_bmp,
+    "WebP": lambda data, header, frame: decode_pillow(data, "WebP", header, frame),
+    "JPEG 2000": decode_jpeg2000,
+    "PNM": lambda data, _header, _frame: (decode_pnm(data), 1),
 }
 
 

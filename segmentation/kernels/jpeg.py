@@ -44,7 +44,7 @@ def check_blocks(
     Returns
     -------
     fault : int
-        WHOLE, SHORT, WRONG (no such code) or SURPLUS (bytes are left).
+        WHOLE, SHORT, WRONG (no such code) or SURPLUS (codes are left).
     """
     state = np.zeros(5, np.int64)
     for part in range(len(bounds) - 1):
@@ -62,7 +62,7 @@ def check_blocks(
                     _walk_block(data, state, tables[blocks[block, 1]])
             if state[_FAULT] != WHOLE:
                 return int(state[_FAULT])
-        if _is_left(data, state):
+        if _goes_on(data, state):
             return SURPLUS
     return WHOLE
 
@@ -112,7 +112,7 @@ def check_details(
                 run = _first_bits(data, state, codes, span, known, unit)
             if state[_FAULT] != WHOLE:
                 return int(state[_FAULT])
-        if _is_left(data, state):
+        if _goes_on(data, state):
             return SURPLUS
     return WHOLE
 
@@ -243,6 +243,17 @@ def _skip(data: Bytes8, state: Ints, count: int) -> int:
 
 
 @compiled
-def _is_left(data: Bytes8, state: Ints) -> bool:
-    """Tell whether a whole byte is left."""
-    return bool(state[_N_BITS] + 8 * (state[_END] - state[_AT]) >= 8)
+def _goes_on(data: Bytes8, state: Ints) -> bool:
+    """Tell whether bytes are left that are no padding.
+
+    Padding is all alike, as are the bits before it, and unlike the byte of the last code: that may be padding, too.
+    """
+    whole = state[_N_BITS] // 8
+    first = state[_AT] - whole
+    if first >= state[_END]:
+        return False
+    mask = (1 << (state[_N_BITS] - 8 * whole)) - 1
+    bits = state[_BITS] >> (8 * whole) & mask
+    if (bits != 0 and bits != mask) or first == 0 or data[first - 1] == data[first]:
+        return True
+    return bool((data[first + 1 : state[_END]] != data[first]).any())

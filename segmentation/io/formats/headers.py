@@ -5,7 +5,8 @@ Decoders see a file only after its size was checked here: some allocate the whol
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from segmentation.errors import ImageError
 from segmentation.planning import Header
@@ -27,6 +28,8 @@ MAGIC_BYTES = 12
 #: JPEG frame headers: all that Huffman codes or arithmetic ones can follow.
 FRAMES_OF_JPEG = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 NO_SEGMENT = frozenset({0x01, *range(0xD0, 0xD8)})
+GIF_IMAGE, GIF_EXTENSION = 0x2C, 0x21
+_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff]")
 
 
 def sniff(start: bytes) -> str:
@@ -79,20 +82,22 @@ def _png(start: bytes) -> Header:
 
 
 def jpeg_segment(data: bytes, at: int) -> tuple[int, int]:
-    """Return the marker at or after `at`, and where its body begins; bytes between segments are fill.
+    r"""Return the next marker at or after `at`, and where its body begins; what stands between segments is passed over.
 
     Raises
     ------
-    ImageError
-        There is something else.
     IndexError
         The data ends before.
+
+    Examples
+    --------
+    >>> jpeg_segment(b"\xff\xd8??\xff\0?\xff\xff\xdb", 2)
+    (219, 10)
     """
-    if data[at] != 0xFF:
-        raise ImageError("damaged JPEG: a marker is missing")
-    while data[at] == 0xFF:
-        at += 1
-    return data[at], at + 1
+    found = _JPEG_MARKER.search(data, at)
+    if found is None:
+        raise IndexError
+    return data[found.end() - 1], found.end()
 
 
 def _jpeg(start: bytes) -> Header:
@@ -104,23 +109,112 @@ def _jpeg(start: bytes) -> Header:
             if channels not in (1, 3, 4):
                 raise ImageError(f"JPEG with {channels} channels; 1, 3 or 4 are read")
             return Header(height, width, 1 if channels == 1 else 3, 1 if precision <= 8 else 2)
+        if marker == 0xD8:
+            raise ImageError("damaged JPEG: a second start mark")
         if marker in (0xDA, 0xD9):
             raise ImageError("damaged JPEG: its picture comes before its size")
         if marker not in NO_SEGMENT:
-            at += struct.unpack_from(">H", start, at)[0]
+            at += max(2, struct.unpack_from(">H", start, at)[0])
 
 
 def _gif(start: bytes) -> Header:
-    width, height = struct.unpack_from("<HH", start, 6)
+    """Read the canvas, which grows with the first frame, as in browsers."""
+    width, height, flags = struct.unpack_from("<HHB", start, 6)
+    at = 13 + gif_palette_bytes(flags)
+    while start[at] == GIF_EXTENSION:
+        at = gif_blocks_end(start, at + 2)
+    if start[at] == GIF_IMAGE:
+        left, top, across, down = struct.unpack_from("<HHHH", start, at + 1)
+        width, height = max(width, left + across), max(height, top + down)
     return Header(height, width, 3, 1)
 
 
-def _bmp(start: bytes) -> Header:
-    (size,) = struct.unpack_from("<I", start, 14)
-    width, height = struct.unpack_from("<HH" if size == 12 else "<ii", start, 18)
+def gif_palette_bytes(flags: int) -> int:
+    """Return the length of the palette that follows a header of these flags."""
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def gif_blocks_end(data: bytes, at: int) -> int:
+    """Return where a chain of blocks ends.
+
+    Raises
+    ------
+    IndexError
+        The data ends before.
+    """
+    while size := data[at]:
+        at += 1 + size
+    return at + 1
+
+
+@dataclass(frozen=True)
+class BmpFields:
+    """What the headers of a BMP say."""
+
+    width: int
+    height: int
+    is_top_down: bool
+    is_os2: bool
+    bits: int
+    compression: int
+    #: Bits of red, green and blue.
+    masks: tuple[int, int, int]
+    palette_at: int
+    entry_bytes: int
+    n_colours: int
+    pixels_at: int
+
+    @property
+    def is_deep(self) -> bool:
+        """Tell whether a colour has more than eight bits."""
+        return any(mask.bit_count() > 8 for mask in self.masks)
+
+
+_MASKS = {16: (0x7C00, 0x3E0, 0x1F)}
+
+
+def bmp_fields(start: bytes) -> BmpFields:
+    """Read the headers of a BMP.
+
+    Raises
+    ------
+    ImageError
+        A header of an unknown length, or of an impossible size.
+    struct.error
+        The headers go on after `start`.
+    """
+    pixels_at, size = struct.unpack_from("<II", start, 10)
+    if size == 12:
+        width, height, _, bits = struct.unpack_from("<4H", start, 18)
+        compression = used = 0
+    elif 16 <= size <= 64 or size in (108, 124):
+        if len(start) < 14 + size:
+            raise IndexError
+        # A short header of OS/2 has zeros for what it leaves out.
+        fields = start[18 : 14 + min(size, 40)].ljust(36, b"\0")
+        width, height, _, bits, compression, _, _, _, used, _ = struct.unpack("<iiHHIIiiII", fields)
+    else:
+        raise ImageError(f"damaged BMP: a header of {size:,} bytes; 12, 16 to 64, 108 or 124 are read")
     if width < 0:
         raise ImageError(f"damaged BMP: its width is {width}")
-    return Header(abs(height), width, 3, 1)
+    is_os2 = size not in (40, 52, 56, 108, 124)
+    palette_at, masks = 14 + size, _MASKS.get(bits, (0xFF0000, 0xFF00, 0xFF))
+    if compression in (3, 6) and not is_os2:
+        given = struct.unpack_from("<3I", start, 54)
+        masks = given if any(given) else masks
+        palette_at += 0 if size > 40 else 12 if compression == 3 else 16
+    entry_bytes = 3 if size == 12 else 4
+    n_colours = used or 1 << min(bits, 8)
+    if size == 12 or is_os2:  # palettes of OS/2 may be shorter, and say so by where pixels begin
+        n_colours = min(n_colours, max(0, pixels_at - palette_at) // entry_bytes)
+    return BmpFields(
+        width, abs(height), height < 0, is_os2, bits, compression, masks, palette_at, entry_bytes, n_colours, pixels_at
+    )
+
+
+def _bmp(start: bytes) -> Header:
+    fields = bmp_fields(start)
+    return Header(fields.height, fields.width, 3, 2 if fields.is_deep else 1)
 
 
 def _webp(start: bytes) -> Header:
@@ -138,6 +232,22 @@ def _webp(start: bytes) -> Header:
     return Header(height, width, 3, 1)
 
 
+def jp2_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, begin and end of the contents of every box of a JPEG 2000 file, up to the first that is none."""
+    while at + 8 <= end:
+        length, kind = struct.unpack_from(">I4s", data, at)
+        head = 8
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", data, at + 8)
+            head = 16
+        if length == 0:
+            length = end - at
+        if length < head:
+            return
+        yield kind, at + head, at + length
+        at += length
+
+
 def codestream_at(data: bytes) -> int:
     """Return where the codestream of a JPEG 2000 file begins.
 
@@ -145,22 +255,17 @@ def codestream_at(data: bytes) -> int:
     ------
     ImageError
         There is none.
+    IndexError
+        The boxes before it go on.
     """
-    at = 0
     if data[:4] == b"\xff\x4f\xff\x51":
-        return at
-    while at < len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        head = 8
-        if length == 1:
-            (length,) = struct.unpack_from(">Q", data, at + 8)
-            head = 16
+        return 0
+    at = 0
+    for kind, begin, end in jp2_boxes(data, 0, len(data)):
         if kind == b"jp2c":
-            return at + head
-        if length < head:  # 0: to the end of the file
-            break
-        at += length
-    raise ImageError("damaged JPEG 2000: it holds no picture") if at < len(data) else IndexError
+            return begin
+        at = end
+    raise ImageError("damaged JPEG 2000: it holds no picture") if at == len(data) else IndexError
 
 
 def _jpeg2000(start: bytes) -> Header:
@@ -168,7 +273,18 @@ def _jpeg2000(start: bytes) -> Header:
     marker, x1, y1, x0, y0, tile_x, tile_y, channels, depth = struct.unpack_from(">I4xIIIIII8xHB", start, at)
     if marker != 0xFF4FFF51 or not (x0 < x1 and y0 < y1 and tile_x and tile_y):
         raise ImageError("damaged JPEG 2000: its size is missing")
+    palette = jp2_palette_at(start[:at])
+    if palette:
+        _, channels, depth = struct.unpack_from(">HBB", start, palette)
     return Header(y1 - y0, x1 - x0, 1 if channels <= 2 else 3, 1 if (depth & 0x7F) < 8 else 2)
+
+
+def jp2_palette_at(data: bytes) -> int:
+    """Return where the palette of a JPEG 2000 file begins; 0 if it has none."""
+    for kind, begin, end in jp2_boxes(data, 0, len(data)):
+        if kind == b"jp2h":
+            return next((at for name, at, _ in jp2_boxes(data, begin, min(end, len(data))) if name == b"pclr"), 0)
+    return 0
 
 
 def pnm_fields(start: bytes) -> tuple[bytes, list[bytes], int]:

@@ -1,4 +1,4 @@
-"""What Pillow decodes: PNG, JPEG, GIF, BMP, WebP and JPEG 2000 of eight bits, and grey PNG of any depth."""
+"""What Pillow decodes: PNG, JPEG, GIF and WebP of eight bits, and grey PNG of any depth."""
 
 import io
 import warnings
@@ -15,9 +15,7 @@ _PLUGINS = {
     "PNG": ("PNG",),
     "JPEG": ("JPEG",),
     "GIF": ("GIF",),
-    "BMP": ("BMP",),
     "WebP": ("WEBP",),
-    "JPEG 2000": ("JPEG2000",),
 }
 _ORIENTATION_TAG = 0x0112
 
@@ -32,14 +30,30 @@ def decode_pillow(data: bytes, kind: str, header: Header, frame: int) -> tuple[I
         raise ImageError(f"damaged {kind}: {picture.height}×{picture.width}, its header says {header.shape_text}")
     if frame:
         picture.seek(frame - 1)
-    return _pixels(picture), _orientation(picture)
+    return _pixels(picture), orientation_in(picture.info.get("exif", b""))
 
 
-def orientation_of(data: bytes, kind: str) -> int:
-    """Read how a picture was held when it was taken; 1 is upright."""
+def orientation_in(exif: bytes) -> int:
+    """Read how a picture was held when it was taken from its EXIF notes; 1 is upright.
+
+    One whose notes are damaged is shown as it is stored, here as in a viewer.
+
+    Examples
+    --------
+    >>> orientation_in(b"")
+    1
+    """
+    if not exif:
+        return 1
+    from PIL import Image as PillowImage
+
     try:
-        return _orientation(_open(data, kind))
-    except OSError:  # a JPEG of twelve bits is not Pillow's
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            notes = PillowImage.Exif()
+            notes.load(exif)
+            return int(notes.get(_ORIENTATION_TAG, 1))
+    except Exception:  # Pillow's reader of EXIF promises no exception types
         return 1
 
 
@@ -68,13 +82,3 @@ def _pixels(picture: Any) -> Image:
         picture = picture.convert("RGB")
     pixels = np.asarray(picture)
     return pixels.astype(np.uint16) if mode.startswith("I;16") else pixels
-
-
-def _orientation(picture: Any) -> int:
-    """Read how a picture was held; one whose notes are damaged is shown as it is stored, here as in a viewer."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return int(picture.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # Pillow's reader of EXIF promises no exception types
-        return 1

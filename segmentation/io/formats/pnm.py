@@ -77,7 +77,7 @@ def _numbers(data: bytes, count: int) -> Image:
     try:
         numbers = np.array(data.split(), np.int64)
     except (ValueError, OverflowError) as error:
-        raise ImageError(f"damaged PNM: a value is no number ({error})") from error
+        raise ImageError("damaged PNM: a value is no number") from error
     if numbers.size and (numbers.min() < 0 or numbers.max() >= 2**16):
         raise ImageError("damaged PNM: a value is not within 0 to 65,535")
     return numbers

