@@ -18,6 +18,7 @@ from segmentation.io.reading import image_header
 from segmentation.io.records import Subject, close_runs, commit_batch, open_runs, publish_index, read_records
 from segmentation.io.repair import close, make_way, restore
 from segmentation.io.runs import now, read_run, start_run, was_interrupted, write_run
+from segmentation.io.sources.passed_over import PassedOver, describe_passed_over
 from segmentation.io.storage import Storage, open_storage
 from segmentation.io.store import versions
 from segmentation.io.verify import Findings, examine
@@ -48,6 +49,7 @@ def segment_images(
     label: str,
     settings: Settings,
     regions: Sequence[RegionCount] = (),
+    passed_over: PassedOver | None = None,
 ) -> RunReport:
     """Segment what of `refs` has no current record in the store `output`; see `run_works`.
 
@@ -55,11 +57,17 @@ def segment_images(
     """
     numbers: Sequence[RegionCount] = tuple(dict.fromkeys(regions)) or (0,)
     works = [Work(ref, regions=number) for ref in refs for number in numbers]
-    return run_works(works, source, output, recipe, label or recipe.method.method, settings)
+    return run_works(works, source, output, recipe, label or recipe.method.method, settings, passed_over)
 
 
 def run_works(
-    asked: Sequence[Work], source: str, output: str, recipe: Recipe, label: str, settings: Settings
+    asked: Sequence[Work],
+    source: str,
+    output: str,
+    recipe: Recipe,
+    label: str,
+    settings: Settings,
+    passed_over: PassedOver | None = None,
 ) -> RunReport:
     """Compute what of `asked` has no current record in the store `output`, and publish it.
 
@@ -78,6 +86,7 @@ def run_works(
     storage.check()
     labels = [label_for(label, number) for number in dict.fromkeys(work.regions for work in asked)] or [label]
     report = RunReport(source=source, output=output, labels=labels, listed=len(asked))
+    report.passed_over = passed_over.as_dict() if passed_over else {}
     tag_flow_run(labels, source, recipe)
     watcher = observer()
     with storage.lock() as token:
@@ -96,7 +105,8 @@ def run_works(
         works = _plan(asked, findings, job, report, settings)
         subjects = {(work.ref.id, job.label_of(work)) for work in asked}
         repairs = plan_repairs(storage, findings, dict.fromkeys(work.ref for work in asked), subjects, job)
-        watcher.planned(report.planned, len(works) + repairs.count(), report.unit)
+        left = describe_passed_over(report.passed_over)
+        watcher.planned(report.planned, len(works) + repairs.count(), report.unit, left)
         report.hopeless = repairs.described()
         records = findings.records
         if works or findings.faults or was_interrupted(storage) or open_runs(storage) or not storage.exists(PAGE):
@@ -258,6 +268,7 @@ def _description(report: RunReport, recipe: Recipe, settings: Settings) -> dict[
         "versions": versions(),
         "listed": report.listed,
         "planned": report.planned,
+        "passed_over": report.passed_over,
     }
 
 

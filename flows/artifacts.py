@@ -24,6 +24,7 @@ from flows.console import count_images, describe_plan
 from flows.progress import Observer, observed_by, observer
 from flows.report import RunReport
 from segmentation.io.records import Subject
+from segmentation.io.sources.passed_over import describe_passed_over
 from segmentation.io.storage import Storage
 from segmentation.params import Recipe
 from segmentation.planning import Record, State
@@ -53,10 +54,10 @@ class ProgressArtifact:
         """Hand on."""
         self.inner.phase(name)
 
-    def planned(self, counts: dict[str, int], to_do: int, unit: str) -> None:
+    def planned(self, counts: dict[str, int], to_do: int, unit: str, passed_over: str) -> None:
         """Log the plan and make the bar."""
-        self.inner.planned(counts, to_do, unit)
-        get_run_logger().info(describe_plan(counts, unit))
+        self.inner.planned(counts, to_do, unit, passed_over)
+        get_run_logger().info(describe_plan(counts, unit, passed_over))
         self.to_do, self.unit = to_do, unit
         if to_do:
             created: Any = create_progress_artifact(0.0, key="progress", description=self._text())
@@ -132,6 +133,8 @@ def _summary(report: RunReport, own: Sequence[Record]) -> str:
         f"| {_cell(record.ref.display_name)} | {record.n_regions} | {_explained(record):.1%} |\n"
         for record in _worst(own, _WORST)
     )
+    left = describe_passed_over(report.passed_over)
+    plan += f". Passed over: {_cell(left)}" if left else ""
     results = f"Run `{report.run}`, results" if report.run else "Nothing was to do; results"
     return (
         f"**{report.computed:,} of {count_images(report.listed, report.unit)} computed** in {report.seconds:,.0f} s "
@@ -145,7 +148,8 @@ def _summary(report: RunReport, own: Sequence[Record]) -> str:
 
 def _worst(records: Sequence[Record], count: int) -> list[Record]:
     segmented = [record for record in records if record.state is State.SEGMENTED]
-    return sorted(segmented, key=lambda record: (_explained(record), record.ref.raw_name))[:count]
+    # Masked images last, as in the gallery.
+    return sorted(segmented, key=lambda r: (bool(r.ref.mask_path), _explained(r), r.ref.raw_name))[:count]
 
 
 def _explained(record: Record) -> float:

@@ -17,6 +17,7 @@ from rich.text import Text
 from flows.embedded_server import prefect_api
 from flows.progress import Silent, observed_by
 from flows.report import RunReport
+from segmentation.io.sources.passed_over import describe_passed_over
 from segmentation.planning import Record, State
 
 _WORDS = {
@@ -53,10 +54,10 @@ class ProgressBar:
         """Show what the run does now."""
         self.progress.update(self.task, description=name)
 
-    def planned(self, counts: dict[str, int], to_do: int, unit: str) -> None:
+    def planned(self, counts: dict[str, int], to_do: int, unit: str, passed_over: str) -> None:
         """Print the plan; the bar now has an end."""
         self.unit = unit
-        self.console.print(describe_plan(counts, unit), highlight=False)
+        self.console.print(describe_plan(counts, unit, passed_over), highlight=False, soft_wrap=True)
         self.progress.reset(self.task, total=to_do or None)
 
     def finished(self, records: Sequence[Record]) -> None:
@@ -100,16 +101,17 @@ def _watched(console: Console) -> Iterator[None]:
         yield
 
 
-def describe_plan(counts: Mapping[str, int], unit: str = "image") -> str:
+def describe_plan(counts: Mapping[str, int], unit: str = "image", passed_over: str = "") -> str:
     """Say the plan in one line.
 
     Examples
     --------
-    >>> describe_plan({"new": 3, "changed": 0, "unchanged": 97})
-    '100 images: 3 new, 97 unchanged'
+    >>> describe_plan({"new": 3, "changed": 0, "unchanged": 97}, passed_over="2 other files (.xml 2)")
+    '100 images: 3 new, 97 unchanged; passed over: 2 other files (.xml 2)'
     """
     parts = [f"{count:,} {_WORDS[name]}" for name, count in counts.items() if count]
-    return f"{count_images(sum(counts.values()), unit)}: {', '.join(parts)}"
+    plan = f"{count_images(sum(counts.values()), unit)}: {', '.join(parts)}"
+    return f"{plan}; passed over: {passed_over}" if passed_over else plan
 
 
 def print_report(report: RunReport) -> None:
@@ -134,6 +136,8 @@ def print_report(report: RunReport) -> None:
         console.print(_problem_table(report.problems))
         if refused > len(report.problems):
             console.print(f"… and {refused - len(report.problems):,} more: regionflow status {escape(report.output)}")
+    if report.passed_over:
+        console.print(f"Passed over: {escape(describe_passed_over(report.passed_over))}.")
     if report.repaired:
         console.print(f"{count_images(report.repaired, 'damaged result')} of other labels computed again.")
     for result in report.hopeless:
@@ -191,7 +195,9 @@ def _run_line(run: Mapping[str, Any]) -> str:
         return f"  {escape(str(run.get('run', '?')))}  did not finish{reason}"
     states = ", ".join(f"{count:,} {state}" for state, count in run["states"].items() if count)
     done = f"{run['computed']:,} computed in {_duration(run['seconds'])}"
-    return f"  {run['run']}  {escape(run['label'])}: {done}; {states}"
+    passed_over = describe_passed_over(run.get("passed_over", {}))
+    left = f"; passed over: {escape(passed_over)}" if passed_over else ""
+    return f"  {run['run']}  {escape(run['label'])}: {done}; {states}{left}"
 
 
 def count_images(count: int, unit: str = "image") -> str:

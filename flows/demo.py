@@ -52,7 +52,7 @@ class _Spinner:
         """Show what the run does now."""
         self.status.update(f"{self.title}: {name}")
 
-    def planned(self, counts: dict[str, int], to_do: int, unit: str) -> None:
+    def planned(self, counts: dict[str, int], to_do: int, unit: str, passed_over: str) -> None:
         """Take in how many images there are to do."""
         self.to_do = to_do
 

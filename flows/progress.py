@@ -14,8 +14,8 @@ class Observer(Protocol):
     def phase(self, name: str) -> None:
         """Say what the run does now, in words."""
 
-    def planned(self, counts: dict[str, int], to_do: int, unit: str) -> None:
-        """Say how many images (or label maps, the unit) are new, changed, …, and how many are computed."""
+    def planned(self, counts: dict[str, int], to_do: int, unit: str, passed_over: str) -> None:
+        """Say how many images (or label maps, the unit) are new, changed, …, how many computed, what is no image."""
 
     def finished(self, records: Sequence[Record]) -> None:
         """Hand over the records of a batch that was committed."""
@@ -27,7 +27,7 @@ class Silent:
     def phase(self, name: str) -> None:
         """Ignore it."""
 
-    def planned(self, counts: dict[str, int], to_do: int, unit: str) -> None:
+    def planned(self, counts: dict[str, int], to_do: int, unit: str, passed_over: str) -> None:
         """Ignore it."""
 
     def finished(self, records: Sequence[Record]) -> None:

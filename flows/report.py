@@ -26,6 +26,7 @@ class RunReport:
     step_seconds: dict[str, float] = field(default_factory=dict)
     problems: list[dict[str, str]] = field(default_factory=list)
     repaired: int = 0  # damaged results of other labels that were computed again
+    passed_over: dict[str, dict[str, int]] = field(default_factory=dict)  # what is no image, as `PassedOver.as_dict`
     hopeless: list[dict[str, str]] = field(default_factory=list)  # damaged, and not to be computed again
 
     @property

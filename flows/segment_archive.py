@@ -27,7 +27,8 @@ from flows.settings import Settings
 from segmentation.errors import ParameterError
 from segmentation.io.places import is_url
 from segmentation.io.runs import run_names
-from segmentation.io.sources import ALL, IMAGE_SUFFIXES, list_images
+from segmentation.io.sources import ALL, IMAGE_SUFFIXES, Selection, list_images
+from segmentation.io.sources.passed_over import PassedOver, describe_passed_over
 from segmentation.io.storage import open_storage
 from segmentation.planning import State, display
 
@@ -81,15 +82,20 @@ def segment_archive(
     observer().phase("listing images")
     place = source if is_url(source) else Path(source).absolute()
     masks = Path(mask).absolute() if mask else None
-    listed = list_images(place, masks, skip=_below(output), selection=selection)
+    passed_over = PassedOver()
+    listed = list_images(place, masks, skip=_below(output), selection=selection, passed_over=passed_over)
     refs = list(islice(listed, settings.limit or None))
     if not refs and not (settings.repair and run_names(open_storage(output))):
-        raise ParameterError(
-            f"SOURCE: no images in {display(source)}; looked for names that end in {' '.join(sorted(IMAGE_SUFFIXES))}"
-            + (", and that the patterns given select" if selection.include or selection.exclude else "")
-        )
+        raise ParameterError(_no_images(source, selection, describe_passed_over(passed_over.as_dict())))
     with shown_in_ui():
-        return final_state(segment_images(refs, source, output, recipe, label, settings, regions))
+        return final_state(segment_images(refs, source, output, recipe, label, settings, regions, passed_over))
+
+
+def _no_images(source: str, selection: Selection, passed_over: str) -> str:
+    patterns = ", and that the patterns given select" if selection.include or selection.exclude else ""
+    found = f"; there are {passed_over}" if passed_over else ""
+    names = " ".join(sorted(IMAGE_SUFFIXES))
+    return f"SOURCE: no images in {display(source)}; looked for names that end in {names}{patterns}{found}"
 
 
 def _below(output: str) -> Path | None:

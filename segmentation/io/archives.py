@@ -33,6 +33,9 @@ _PIECE = 2**20
 #: A tar's own headers (long names) are read whole.
 _MAX_HEADER = 2**24
 _STORED, _DEFLATED, _BZIP2 = 0, 8, 12
+#: Systems on which a backslash divides folders: MS-DOS, OS/2, Windows, VFAT. Older .NET writes names so.
+_WINDOWS = frozenset({0, 6, 10, 14})
+_UNICODE_PATH, _UTF8_NAME = 0x7075, 0x800
 _PACKINGS = ((b"\x1f\x8b", "gz"), (b"BZh", "bz2"), (b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zst"))
 
 
@@ -82,10 +85,30 @@ def _check_exhausted(members: Iterator[Member]) -> None:
 def _zip_members(file: BinaryIO) -> Iterator[Member]:
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
-            if info.is_dir():
+            name = _zip_name(info)
+            if name.endswith("/"):
                 continue
             part = Part("zip", info.header_offset, info.compress_size, info.file_size, info.CRC)
-            yield Member(info.orig_filename, part, _zip_problem(info))
+            yield Member(name, part, _zip_problem(info))
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """Return the name of a member: in Unicode where the zip has it so, and "/" between folders also if from Windows."""
+    name = _unicode_name(info) or info.orig_filename
+    return name.replace("\\", "/") if info.create_system in _WINDOWS else name
+
+
+def _unicode_name(info: zipfile.ZipInfo) -> str:
+    """Read the name that some programs put beside one in a code page of their own; "" if there is none for this."""
+    extra = info.extra
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<HH", extra)
+        body, extra = extra[4 : 4 + length], extra[4 + length :]
+        if kind == _UNICODE_PATH and len(body) > 5 and body[0] == 1 and not info.flag_bits & _UTF8_NAME:
+            (of_name,) = struct.unpack_from("<I", body, 1)
+            if of_name == zlib.crc32(info.orig_filename.encode("cp437", "replace")):
+                return body[5:].decode("utf-8", "surrogateescape")
+    return ""
 
 
 def _zip_problem(info: zipfile.ZipInfo) -> str:

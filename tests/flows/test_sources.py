@@ -15,6 +15,7 @@ import samples
 from PIL import Image
 
 from flows.cli import run_command
+from segmentation.io.runs import list_runs
 from segmentation.io.store import read_labels
 
 NAMES = [
@@ -216,6 +217,27 @@ def test_a_collection_is_a_folder_and_no_data_is_label_0(folder, tmp_path, prefe
     np.testing.assert_array_equal(labels == 0, elevation == -9999)
     assert np.unique(read_labels(root, rows(root)["odd.tif"]["id"], "ward")).tolist() == [1, 2, 3]
     assert capfd.readouterr().err == ""
+
+
+def test_what_is_no_image_is_counted_in_plan_summary_record_and_status(tmp_path, prefect_api, dask_scheduler, capsys):
+    (tmp_path / "in" / "@eaDir" / "a.png").mkdir(parents=True)
+    (tmp_path / "in" / "@eaDir" / "a.png" / "SYNOPHOTO_THUMB_M.png").write_bytes(png())
+    for name in ("a.png", "b.heic"):
+        (tmp_path / "in" / name).write_bytes(png() if name == "a.png" else b"\0\0\0\x18ftypheic\0\0\0\0")
+    for name in ("a.xml", "b.xml", "notes.txt"):
+        (tmp_path / "in" / name).write_text("")
+    options = ["--method", "ward", "--regions", "3", "--scale", "1", "--scheduler", dask_scheduler]
+    assert run_command(["run", str(tmp_path / "in"), str(tmp_path / "out"), *options]) == 1
+    said = capsys.readouterr()
+    words = "3 other files (.xml 2, .txt 1), 1 folder of a system (@eaDir)"
+    assert f"2 images: 2 new; passed over: {words}\n" in said.err
+    assert f"Passed over: {words}.\n" in said.out
+    assert states(tmp_path / "out") == {"a.png": "segmented", "b.heic": "rejected"}
+    assert rows(tmp_path / "out")["b.heic"]["reason"].startswith("HEIC, which is not read; PNG, JPEG, TIFF")
+    (made,) = list_runs(tmp_path / "out")
+    assert made["passed_over"] == {"files": {".xml": 2, ".txt": 1}, "folders": {"@eaDir": 1}}
+    assert run_command(["status", str(tmp_path / "out")]) == 0
+    assert f"passed over: {words}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

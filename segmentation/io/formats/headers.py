@@ -22,6 +22,31 @@ _MAGIC: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ("JPEG 2000", re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51")),
     ("PNM", re.compile(rb"P[1-6fF]\s")),
 )
+#: Formats that are known and not read, so that a reason can name them.
+_NOT_READ: tuple[tuple[str, re.Pattern[bytes]], ...] = (
+    ("HEIC", re.compile(rb".{4}ftyp(hei|hev|mif1|msf1)", re.DOTALL)),
+    ("AVIF", re.compile(rb".{4}ftypavi", re.DOTALL)),
+    ("a camera's raw file (CR3)", re.compile(rb".{4}ftypcrx", re.DOTALL)),
+    ("a camera's raw file", re.compile(rb"FUJIFILMCCD|II\x1a\0\0\0HEAP|IIRO|IIRS|MMOR|IIU\0|\0MRM|FOVb", re.DOTALL)),
+    ("JPEG XL", re.compile(rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n")),
+    ("JPEG XR", re.compile(rb"II\xbc[\0\x01]")),
+    ("Photoshop", re.compile(rb"8BPS")),
+    ("OpenEXR", re.compile(rb"\x76\x2f\x31\x01")),
+    ("Radiance HDR", re.compile(rb"#\?RAD|#\?RGBE")),
+    ("CZI", re.compile(rb"ZISRAWFILE")),
+    ("ND2", re.compile(rb"\xda\xce\xbe\x0a")),
+    ("LIF", re.compile(rb"\x70\0\0\0.{4}\x2a", re.DOTALL)),
+    ("FITS", re.compile(rb"SIMPLE  =")),
+    ("HDF5", re.compile(rb"\x89HDF\r\n\x1a\n")),
+    ("NumPy's array file", re.compile(rb"\x93NUMPY")),
+    ("PDF", re.compile(rb"%PDF-")),
+    ("DDS", re.compile(rb"DDS ")),
+    ("an icon", re.compile(rb"\0\0[\x01\x02]\0.\0", re.DOTALL)),
+    ("PAM", re.compile(rb"P7\n")),
+    ("QOI", re.compile(rb"qoif")),
+    ("XCF", re.compile(rb"gimp xcf")),
+    ("DjVu", re.compile(rb"AT&TFORM")),
+)
 NAMES = "PNG, JPEG, TIFF, GIF, BMP, WebP, JPEG 2000 and PNM"
 #: Bytes that tell what a file is.
 MAGIC_BYTES = 12
@@ -44,13 +69,19 @@ def sniff(start: bytes) -> str:
     --------
     >>> sniff(b"GIF89a...")
     'GIF'
+    >>> sniff(b"....ftypheic")
+    Traceback (most recent call last):
+    segmentation.errors.ImageError: HEIC, which is not read; PNG, JPEG, TIFF, GIF, BMP, WebP, JPEG 2000 and PNM are
     """
     if not start:
         raise ImageError("the file is empty")
     for kind, magic in _MAGIC:
         if magic.match(start):
             return kind
-    raise ImageError(f"not an image; {NAMES} are read")
+    for kind, magic in _NOT_READ:
+        if magic.match(start):
+            raise ImageError(f"{kind}, which is not read; {NAMES} are")
+    raise ImageError(f"not an image that can be read; {NAMES} are")
 
 
 def declared_header(kind: str, start: bytes) -> Header:

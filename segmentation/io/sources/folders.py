@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from segmentation.errors import ImageError
 from segmentation.io.places import LINK, SPECIAL, modified_ns, problem_of, reaching
 from segmentation.io.sources.names import Selection, image_id, is_image_name
+from segmentation.io.sources.passed_over import PassedOver, is_system_folder
 from segmentation.io.zarr_images import series_of
 from segmentation.planning import ImageRef, display
 
@@ -87,6 +88,7 @@ def walk(
     tree: Tree,
     root: str,
     selection: Selection,
+    passed_over: PassedOver,
     *,
     url: Callable[[str], str] = str,
     skipped: frozenset[str] = frozenset(),
@@ -101,6 +103,8 @@ def walk(
         The folder; its images are named by their path below it.
     selection : Selection
         Which of them are meant.
+    passed_over : PassedOver
+        Counts the other files, and the folders of systems, which are not looked into.
     url : callable
         Makes what `ImageRef.path` says of a path in the tree.
     skipped : frozenset of str
@@ -132,10 +136,17 @@ def walk(
             continue
         for entry in reversed(found):
             name = prefix + entry.name
+            if entry.is_folder and is_system_folder(entry.name):
+                passed_over.add_folder(entry.name)
+                continue
             if entry.is_folder and selection.takes_folder(name) and entry.path not in skipped:
                 waiting.append((entry.path, name + "/"))
-            if (entry.is_link or is_image_name(entry.name)) and selection.takes_file(name):
+            if not selection.takes_file(name):
+                continue
+            if entry.is_link or is_image_name(entry.name):
                 waiting.append(replace(entry, name=name))
+            elif not entry.is_folder:
+                passed_over.add_file(entry.name)
 
 
 def is_zarr_folder(tree: Tree, folder: str) -> bool:

@@ -21,11 +21,17 @@ from segmentation.io.sources.folders import (
 )
 from segmentation.io.sources.masks import check_masks, with_mask
 from segmentation.io.sources.names import ALL, Selection, image_id, is_image_name
+from segmentation.io.sources.passed_over import PassedOver, is_system_folder
 from segmentation.planning import ImageRef, display
 
 
 def list_images(
-    source: Path | str, masks: Path | None = None, *, skip: Path | None = None, selection: Selection = ALL
+    source: Path | str,
+    masks: Path | None = None,
+    *,
+    skip: Path | None = None,
+    selection: Selection = ALL,
+    passed_over: PassedOver | None = None,
 ) -> Iterator[ImageRef]:
     """List the images of a source.
 
@@ -40,6 +46,8 @@ def list_images(
         A folder that is not searched: where the results go, should it lie below `source`.
     selection : Selection
         Which of them are meant, and if every page or frame is an image.
+    passed_over : PassedOver, optional
+        Counts what lies there and is no image, as far as the listing has come.
 
     Yields
     ------
@@ -59,14 +67,16 @@ def list_images(
     these is opened, unless frames are counted.
     """
     place = str(source)
-    refs, is_many = _listed(place, skip, masks, selection)
+    refs, is_many = _listed(place, skip, masks, selection, PassedOver() if passed_over is None else passed_over)
     check_masks(masks, for_many=is_many)
     for ref in refs:
         masked = ref if ref.mask_path else with_mask(ref, masks)
         yield from _frames(masked) if selection.frames == "each" else (masked,)
 
 
-def _listed(place: str, skip: Path | None, masks: Path | None, selection: Selection) -> tuple[Iterator[ImageRef], bool]:
+def _listed(
+    place: str, skip: Path | None, masks: Path | None, selection: Selection, passed_over: PassedOver
+) -> tuple[Iterator[ImageRef], bool]:
     """Return the images of a source, and if they can be many."""
     tree, path, url, is_folder = _looked_up(place)
     name = PurePosixPath(path.rstrip("/")).name
@@ -75,9 +85,9 @@ def _listed(place: str, skip: Path | None, masks: Path | None, selection: Select
     if is_folder:
         skipped = frozenset(str(folder.resolve()) for folder in (masks, skip) if folder is not None)
         root = path if is_url(place) else str(Path(path).resolve())
-        return walk(tree, root, selection, url=url, skipped=skipped), True
+        return walk(tree, root, selection, passed_over, url=url, skipped=skipped), True
     if path.lower().endswith(archives.SUFFIXES):
-        return _members(place, name, selection), True
+        return _members(place, name, selection, passed_over), True
     if path.lower().endswith(manifests.SUFFIXES):
         return manifests.list_manifest(place, selection), True
     return iter((file_reference(tree, Entry(name, path, is_folder=False), url),)), False
@@ -114,7 +124,7 @@ def _looked_up(place: str) -> tuple[Tree, str, Callable[[str], str], bool]:
     return LocalTree(), path, str, Path(path).is_dir()
 
 
-def _members(place: str, name: str, selection: Selection) -> Iterator[ImageRef]:
+def _members(place: str, name: str, selection: Selection, passed_over: PassedOver) -> Iterator[ImageRef]:
     """List the images of an archive; one that cannot be read, or holds none, is one row with the reason."""
     with open_place(place, follow_links=True) as file:
         size, mtime_ns = stamp_of(file) or (size_of(file), 0)
@@ -123,7 +133,13 @@ def _members(place: str, name: str, selection: Selection) -> Iterator[ImageRef]:
     try:
         for member in archives.members_of(place):
             ref = _member(place, member, (size, mtime_ns))
-            if not (is_image_name(ref.name) or ref.problem) or not selection.takes_member(ref.name):
+            if not selection.takes_member(ref.name):
+                continue
+            if left := next(filter(is_system_folder, ref.name.split("/")[:-1]), ""):
+                passed_over.folders[left] |= 1
+                continue
+            if not (is_image_name(ref.name) or ref.problem):
+                passed_over.add_file(ref.name)
                 continue
             if ref.name in found:
                 twice = "two members have this name; which one is meant is not known"

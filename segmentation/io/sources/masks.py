@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from segmentation.errors import ParameterError
-from segmentation.io.sources.names import is_image_name
+from segmentation.io.sources.names import as_stored, is_image_name, same_form
 from segmentation.planning import ImageRef, display
 
 
@@ -23,8 +23,10 @@ def with_mask(ref: ImageRef, masks: Path | None) -> ImageRef:
         return ref
     stem = PurePosixPath(ref.name).stem
     if masks.is_dir():
-        folder = masks / PurePosixPath(ref.name).parent
-        found = _mask_names(folder).get(stem, "") if ".." not in PurePosixPath(ref.name).parts else ""
+        parent = PurePosixPath(ref.name).parent
+        folder = masks / (as_stored(str(parent), str(masks)) or parent)
+        names = _mask_names(folder) if ".." not in parent.parts else {}
+        found = names.get(stem) or names.get(same_form(stem), "")
     else:
         found = str(masks)
     if not found:
@@ -40,10 +42,12 @@ def with_mask_file(ref: ImageRef, mask: str) -> ImageRef:
 
 @lru_cache(maxsize=1)
 def _mask_names(folder: Path) -> dict[str, str]:
-    """Map the stem of each mask in a folder to its path; the first in name order wins."""
+    """Map the stem of each mask in a folder to its path, as it is and in its usual Unicode form; the first wins."""
     names: dict[str, str] = {}
     if folder.is_dir():
-        for path in sorted(folder.iterdir(), reverse=True):
-            if path.is_file() and is_image_name(path.name):
-                names[path.stem] = str(path)
+        masks = [path for path in sorted(folder.iterdir()) if path.is_file() and is_image_name(path.name)]
+        for path in masks:
+            names.setdefault(path.stem, str(path))
+        for path in masks:
+            names.setdefault(same_form(path.stem), str(path))
     return names

@@ -1,8 +1,10 @@
 """Names of images: which promise one, which are asked for, and what stands for them in the store."""
 
 import hashlib
+import os
 import re
 import unicodedata
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Literal
@@ -11,11 +13,36 @@ from pydantic import Field
 
 from segmentation.params import Params
 
+#: Formats of images that are known and not read: such files are rows with that reason, not passed over.
+_NOT_READ = frozenset(
+    {".heic", ".heif", ".hif", ".avif", ".jxl", ".jxr", ".wdp", ".hdp", ".psd", ".psb", ".xcf", ".exr", ".tga"}
+    | {
+        ".pcx",
+        ".dds",
+        ".ico",
+        ".icns",
+        ".cur",
+        ".sgi",
+        ".ras",
+        ".jpm",
+        ".ecw",
+        ".sid",
+        ".djvu",
+        ".pam",
+        ".qoi",
+        ".flif",
+    }
+    | {".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".raf", ".pef", ".srw"}
+    | {".3fr", ".fff", ".iiq", ".rwl", ".mrw", ".x3f", ".erf", ".kdc", ".dcr", ".mos", ".mef"}
+    | {".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".vsi", ".isyntax"}
+    | {".czi", ".lif", ".nd2", ".oib", ".oif", ".ims", ".lsm", ".stk", ".zvi", ".dcm", ".dicom"}
+    | {".fits", ".fts", ".nii", ".mrc", ".npy"}
+)
 #: Names that promise an image. What a file really is, its content decides when it is read.
 IMAGE_SUFFIXES = frozenset(
-    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".btf", ".tf8", ".gif", ".bmp", ".webp"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k"}
-    | {".npy"}  # an array file is refused with a reason, not passed over
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".tif", ".tiff", ".btf", ".tf2", ".tf8"}
+    | {".gif", ".bmp", ".dib", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
+    | {".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".jph", ".jhc"}
 )
 
 
@@ -64,7 +91,8 @@ def fits(pattern: str, name: str) -> bool:
     >>> [fits(pattern, "plate7/a.tif") for pattern in ("*.tif", "plate7/**", "plate*/*.png", "**/a.*", "plate7")]
     [True, True, False, True, False]
     """
-    return _compiled(pattern).fullmatch(name if "/" in pattern else name.rpartition("/")[2]) is not None
+    text = same_form(name if "/" in pattern else name.rpartition("/")[2])
+    return _compiled(same_form(pattern)).fullmatch(text) is not None
 
 
 @lru_cache(maxsize=256)
@@ -94,10 +122,51 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(parts), re.DOTALL)
 
 
+def same_form(name: str) -> str:
+    """Return a name in the form in which equal texts are equal: macOS takes accents apart, others do not.
+
+    Examples
+    --------
+    >>> same_form("Cafe\u0301.png") == same_form("Caf\u00e9.png")
+    True
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def as_stored(path: str, folder: str) -> str:
+    """Return a path as the files of this machine are named, which may have the same text in another Unicode form.
+
+    Parameters
+    ----------
+    path : str
+        Below `folder`, or a full one.
+    folder : str
+        A folder of this machine.
+
+    Returns
+    -------
+    path : str
+        "" if nothing is there, or more than one thing.
+    """
+    here = "/" if path.startswith("/") else folder
+    parts = []
+    for part in filter(None, path.split("/")):
+        stored = part
+        if not os.path.lexists(os.path.join(here, part)):  # noqa: PTH118 - names in any bytes, and fast
+            with suppress(OSError):
+                twins = [name for name in os.listdir(here) if same_form(name) == same_form(part)]  # noqa: PTH208
+                stored = twins[0] if len(twins) == 1 else ""
+            if not stored or stored == part:
+                return ""
+        parts.append(stored)
+        here = os.path.join(here, stored)  # noqa: PTH118
+    return ("/" if path.startswith("/") else "") + "/".join(parts)
+
+
 def is_image_name(name: str) -> bool:
     """Tell whether a name promises an image; what macOS leaves beside every file on a foreign disk does not."""
     last = name.rpartition("/")[2]
-    return not last.startswith("._") and split_suffix("x" + last)[1].lower() in IMAGE_SUFFIXES
+    return not last.startswith("._") and split_suffix("x" + last)[1].lower() in IMAGE_SUFFIXES | _NOT_READ
 
 
 def split_suffix(name: str) -> tuple[str, str]:

@@ -2,9 +2,11 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from segmentation.io.sources.names import split_suffix
+from segmentation.planning import display
 
 #: Folders in which network drives, cameras and operating systems keep thumbnails, deleted files and the like.
 _SYSTEM_FOLDERS = frozenset(
@@ -42,8 +44,8 @@ class PassedOver:
     >>> for name in ("a.xml", "B.XML", "readme", "Thumbs.db"):
     ...     passed_over.add_file(name)
     >>> passed_over.add_folder("@eaDir")
-    >>> passed_over.describe()
-    '3 other files (.xml 2, no suffix 1), 1 folder of a system (@eaDir)'
+    >>> passed_over.as_dict()
+    {'files': {'.xml': 2, 'no suffix': 1}, 'folders': {'@eaDir': 1}}
     """
 
     files: Counter[str] = field(default_factory=Counter)
@@ -58,27 +60,36 @@ class PassedOver:
         """Count a folder that is not looked into."""
         self.folders[name] += 1
 
-    def describe(self) -> str:
-        """Say it in a few words; "" if there is nothing."""
-        parts = []
-        if n_files := self.files.total():
-            parts.append(f"{n_files:,} other file{'s' if n_files > 1 else ''} ({_listed(self.files)})")
-        if n_folders := self.folders.total():
-            names = ", ".join(sorted(self.folders)[:_NAMED])
-            parts.append(f"{n_folders:,} {'folders' if n_folders > 1 else 'folder'} of a system ({names})")
-        return ", ".join(parts)
-
     def as_dict(self) -> dict[str, dict[str, int]]:
-        """Return the counts as plain values, the largest first."""
-        return {"files": dict(_sorted(self.files)), "folders": dict(_sorted(self.folders))}
+        """Return the counts as plain values, the largest first; nothing if there is nothing."""
+        counts = {"files": dict(_sorted(self.files)), "folders": dict(_sorted(self.folders))}
+        return {name: found for name, found in counts.items() if found}
 
 
-def _listed(counts: Counter[str]) -> str:
+def describe_passed_over(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """Say in a few words what `PassedOver.as_dict` counts; "" if there is nothing.
+
+    Examples
+    --------
+    >>> describe_passed_over({"files": {".xml": 2, "no suffix": 1}, "folders": {"@eaDir": 1}})
+    '3 other files (.xml 2, no suffix 1), 1 folder of a system (@eaDir)'
+    """
+    files, folders = counts.get("files", {}), counts.get("folders", {})
+    parts = []
+    if n_files := sum(files.values()):
+        parts.append(f"{n_files:,} other file{'s' if n_files > 1 else ''} ({_listed(files)})")
+    if n_folders := sum(folders.values()):
+        names = ", ".join(display(name) for name in sorted(folders)[:_NAMED])
+        parts.append(f"{n_folders:,} folder{'s' if n_folders > 1 else ''} of a system ({names})")
+    return ", ".join(parts)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
     ordered = _sorted(counts)
-    named = [f"{suffix} {count:,}" for suffix, count in ordered[:_NAMED]]
+    named = [f"{display(suffix)} {count:,}" for suffix, count in ordered[:_NAMED]]
     rest = sum(count for _, count in ordered[_NAMED:])
     return ", ".join([*named, *([f"others {rest:,}"] if rest else [])])
 
 
-def _sorted(counts: Counter[str]) -> list[tuple[str, int]]:
+def _sorted(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -10,6 +10,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -26,6 +27,7 @@ from segmentation.io import archives
 from segmentation.io.reading import decode_image, image_header, read_image, read_mask
 from segmentation.io.sources import Selection, list_images
 from segmentation.io.sources.names import fits
+from segmentation.io.sources.passed_over import PassedOver
 
 PNG = by_pillow(GREY, "PNG")
 COLOUR = by_pillow(RGB, "PNG")
@@ -451,7 +453,7 @@ def test_a_list_names_images_masks_and_what_they_are_called(tmp_path, write):
     assert read_mask(refs["plate 1"])[0] == PNG
     assert len({ref.id for ref in refs.values()}) == len(refs)
     assert [name for name, ref in refs.items() if not ref.problem] == ["plate 1", "near.png", "absolute"]
-    assert "No such file" in refs["gone"].problem
+    assert refs["gone"].problem == f"not found: {tmp_path}/lists/absent.png"
     assert refs["no mask"].problem.startswith("mask: ")
     assert "2 rows of the list have this name" in refs["twice"].problem
     assert "no path" in refs["nowhere"].problem
@@ -464,7 +466,7 @@ def test_a_list_names_images_masks_and_what_they_are_called(tmp_path, write):
         ("x.csv", b"file,mask\na.png,\n", "has the columns file, mask; a column 'path' is expected"),
         ("x.csv", b"", "has the columns none"),
         ("x.csv", b"path\n", "lists no images"),
-        ("x.csv", b'path\n"a', "line 1: unexpected end"),
+        ("x.csv", b'path\n"a', "line 2: unexpected end"),
         ("x.parquet", b"PAR1 nothing", "not a readable Parquet file"),
     ],
 )
@@ -472,6 +474,146 @@ def test_what_is_no_list_is_said(tmp_path, name, data, message):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ParameterError, match=message):
         list(list_images(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "path;id\r\na b.png;7\r\n".encode("utf-8-sig"),
+        "path\tid\r\na b.png\t7\r\n".encode("utf-16"),
+        b"\xfe\xff" + "path\tid\r\na b.png\t7\r\n".encode("utf-16-be"),
+        b"path,id\r\na b.png,7\r\n,,\r\n , \r\n",
+        b"Path , ID\na b.png, 7\n",
+        b"id|path\n7|a b.png \n",
+        b'sep=;\n"id";"path"\n"7";"a b.png"\n',
+        b'id,comment,path\r\n7,"one;two",a b.png\r\n',
+    ],
+)
+def test_a_list_from_a_spreadsheet_is_read(tmp_path, data):
+    fill(tmp_path, "a b.png", data=PNG)
+    (tmp_path / "list.csv").write_bytes(data)
+    refs = listed(tmp_path / "list.csv")
+    assert list(refs) == ["7"]
+    np.testing.assert_array_equal(pixels_of(refs["7"]), GREY)
+
+
+def test_what_is_no_text_says_so(tmp_path):
+    (tmp_path / "list.csv").write_bytes("path\na.png\n".encode("utf-16-le"))
+    with pytest.raises(
+        ParameterError, match=r"list\.csv: it is no text in UTF-8, nor in UTF-16 with a byte order mark"
+    ):
+        listed(tmp_path / "list.csv")
+    (tmp_path / "list.csv").write_bytes("path\na.png\n".encode("utf-16")[:-1])
+    with pytest.raises(ParameterError, match="it begins as UTF-16 and is none, at byte"):
+        listed(tmp_path / "list.csv")
+
+
+def test_paths_of_a_list_may_come_from_windows_or_macos(tmp_path):
+    fill(tmp_path, "sub/a.png", "sub/Ko\u0308ln.png", "b\\c.png", data=PNG)  # an umlaut taken apart; a real backslash
+    rows = "path,mask\nsub\\a.png,sub\\a.png\nsub/K\u00f6ln.png,\nb\\c.png,\nC:\\x\\d.png,\n"
+    (tmp_path / "list.csv").write_bytes(rows.encode())
+    refs = listed(tmp_path / "list.csv")
+    assert list(refs) == ["sub/a.png", "sub/Ko\u0308ln.png", "b\\c.png", "C:\\x\\d.png"]
+    assert refs["sub/a.png"].mask_path == str(tmp_path / "sub/a.png")
+    assert refs.pop("C:\\x\\d.png").problem == f"not found: {tmp_path}/C:\\x\\d.png"
+    assert not any(ref.problem for ref in refs.values())
+    (tmp_path / "list.csv").write_bytes("path;id\nsub/a.png;K\u00f6ln\n".encode("cp1252"))
+    assert list(listed(tmp_path / "list.csv")) == ["K\u00f6ln"]
+
+
+def test_masks_and_patterns_fit_in_any_unicode_form(tmp_path):
+    composed, apart = "Caf\u00e9", "Cafe\u0301"
+    fill(tmp_path, f"in/{composed}/{apart}.png", f"masks/{apart}/{composed}.tif", data=PNG)
+    (ref,) = list_images(tmp_path / "in", tmp_path / "masks", selection=Selection(include=(f"{apart}/{composed}.*",)))
+    assert (ref.problem, ref.mask_path) == ("", str(tmp_path / f"masks/{apart}/{composed}.tif"))
+
+
+@pytest.mark.parametrize("system", [0, 10])
+def test_a_zip_from_windows_has_folders(tmp_path, system):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, data in (("plate7\\", b""), ("plate7\\a.png", PNG), ("plate8\\b\\a.png", PNG)):
+            member = zipfile.ZipInfo("x" * len(name))
+            member.create_system = system
+            member.filename = member.orig_filename = name
+            archive.writestr(member, data)
+    refs = listed(tmp_path / "x.zip")
+    assert list(refs) == ["plate7/a.png", "plate8/b/a.png"]
+    np.testing.assert_array_equal(pixels_of(refs["plate7/a.png"]), GREY)
+
+
+def test_a_backslash_is_part_of_a_name_in_a_zip_from_unix(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        member = zipfile.ZipInfo("a\\b.png")
+        member.create_system = 3
+        archive.writestr(member, PNG)
+    assert list(listed(tmp_path / "x.zip")) == ["a\\b.png"]
+
+
+def test_the_unicode_name_that_a_zip_has_beside_one_in_a_code_page_counts(tmp_path):
+    stored, meant = "K\u00f6ln.png".encode("cp437"), "K\u043b\u043d.png"
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        member = zipfile.ZipInfo("x" * len(stored))
+        body = b"\x01" + struct.pack("<I", zlib.crc32(stored)) + meant.encode()
+        member.extra = struct.pack("<HH", 0x7075, len(body)) + body
+        archive.writestr(member, PNG)
+    data = (tmp_path / "x.zip").read_bytes().replace(b"x" * len(stored), stored)
+    (tmp_path / "x.zip").write_bytes(data)
+    assert list(listed(tmp_path / "x.zip")) == [meant]
+
+
+def test_what_systems_leave_behind_is_left_out_and_counted(tmp_path):
+    fill(
+        tmp_path,
+        *(
+            "a.jpg",
+            "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg",
+            "sub/#recycle/b.jpg",
+            "sub/.Trash-1000/files/c.jpg",
+            "sub/d.png",
+        ),
+        *("Thumbs.db", ".DS_Store", "._a.jpg", "a.xmp", "sub/b.XMP", "README"),
+        data=PNG,
+    )
+    passed_over = PassedOver()
+    assert [ref.name for ref in list_images(tmp_path, passed_over=passed_over)] == ["a.jpg", "sub/d.png"]
+    folders = {"#recycle": 1, ".Trash-1000": 1, "@eaDir": 1}
+    assert passed_over.as_dict() == {"files": {".xmp": 2, "no suffix": 1}, "folders": folders}
+    # Whoever names such a folder means it.
+    assert [ref.name for ref in list_images(tmp_path / "@eaDir")] == ["a.jpg", "a.jpg/SYNOPHOTO_THUMB_M.jpg"]
+
+
+def test_what_systems_leave_behind_in_archives_is_left_out_and_counted(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in ("a.png", "__MACOSX/._a.png", "__MACOSX/b.png", "notes.txt"):
+            archive.writestr(name, PNG)
+    passed_over = PassedOver()
+    assert [ref.name for ref in list_images(tmp_path / "x.zip", passed_over=passed_over)] == ["a.png"]
+    assert passed_over.as_dict() == {"files": {".txt": 1}, "folders": {"__MACOSX": 1}}
+
+
+def test_files_that_patterns_leave_out_are_not_counted(tmp_path):
+    fill(tmp_path, "a.png", "a.txt", "sub/b.txt", data=PNG)
+    passed_over = PassedOver()
+    list(list_images(tmp_path, selection=Selection(exclude=("sub",)), passed_over=passed_over))
+    assert passed_over.as_dict() == {"files": {".txt": 1}}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("a.HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC, which is not read"),
+        ("a.avif", b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF, which is not read"),
+        ("a.jxl", b"\xff\x0a\0\0\0\0\0\0\0\0\0\0", "JPEG XL, which is not read"),
+        ("a.psd", b"8BPS\0\1\0\0\0\0\0\0", "Photoshop, which is not read"),
+        ("a.dcm", bytes(128) + b"DICM", "not an image that can be read"),
+        ("a.npy", b"\x93NUMPY\1\0v\0{'d", "NumPy's array file, which is not read"),
+    ],
+)
+def test_an_image_of_a_format_that_is_not_read_is_a_row_with_that_reason(tmp_path, name, data, reason):
+    (tmp_path / name).write_bytes(data)
+    (ref,) = list_images(tmp_path)
+    with pytest.raises(ImageError, match=reason):
+        pixels_of(ref)
 
 
 def test_names_in_lists_are_bytes_as_in_folders(tmp_path):
