@@ -121,7 +121,7 @@ class Hierarchy(Params):
         "auto", description="Number of regions; auto cuts the tree at `threshold`, or where the image suggests."
     )
     threshold: Finite | None = Field(
-        None, description="How credible a border must be to stay, in [0, 1]; of use with n_regions auto."
+        None, description="How credible a border must be to stay, in [0, 1], in place of a number of regions."
     )
     smallest_region: int = Field(
         1, ge=1, lt=2**31, description="Regions below this many pixels are merged before all others."
