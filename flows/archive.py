@@ -37,6 +37,7 @@ from segmentation.planning import (
     label_key,
     make_batches,
 )
+from segmentation.reasons import message_of
 from tasks.items import Job
 
 
@@ -126,7 +127,7 @@ def _reason_noted(storage: Storage, run: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        reason = str(error) or type(error).__name__ if isinstance(error, Exception) else "interrupted"
+        reason = message_of(error) if isinstance(error, Exception) else "interrupted"
         with suppress(OSError):
             write_run(storage, run, {**read_run(storage, run), "stopped": now(), "reason": reason})
         raise

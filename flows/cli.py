@@ -4,6 +4,7 @@ Heavy imports wait until a command needs them, so that `--help` answers at once.
 """
 
 import os
+import re
 import sys
 from contextlib import suppress
 
@@ -17,6 +18,7 @@ from flows.command.serve import serve
 from flows.exit_codes import BROKEN, INTERRUPTED, LOCKED, OK, USAGE
 from flows.interrupts import MESSAGE, received
 from segmentation.errors import ParameterError, SegmentationError
+from segmentation.reasons import known_reason, message_of
 
 
 def _version() -> str:
@@ -60,12 +62,13 @@ def run_command(arguments: list[str]) -> int:
         return _say(USAGE, error)
     except StoreLockedError as error:
         return _say(LOCKED, error)
-    except (SegmentationError, OSError) as error:
-        return _say(INTERRUPTED, MESSAGE) if received() else _say(BROKEN, error)
     except KeyboardInterrupt:
         return _say(INTERRUPTED, MESSAGE)
     except Exception as error:  # code 1 is for images that were refused, and a person reads one line
-        return _say(INTERRUPTED, MESSAGE) if received() else _say(BROKEN, _unforeseen(error, arguments))
+        if received():
+            return _say(INTERRUPTED, MESSAGE)
+        is_known = isinstance(error, SegmentationError | OSError) and known_reason(error)
+        return _say(BROKEN, message_of(error) if is_known else _unforeseen(error, arguments))
     return code if isinstance(code, int) else OK
 
 
@@ -75,7 +78,7 @@ def _unforeseen(error: Exception, arguments: list[str]) -> str:
     import tempfile
     import traceback
 
-    said = " ".join(str(error).split())[:_LINE] or "no message"
+    said = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))[:_LINE] or "no message"
     line = f"unforeseen {type(error).__name__}: {said}"
     with (
         suppress(OSError),

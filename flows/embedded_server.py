@@ -159,11 +159,16 @@ def prefect_api(console: Console) -> Iterator[None]:
     try:
         yield
     except httpx.TransportError as error:
-        raise ServerError(f"the Prefect server does not answer any more ({error})") from error
+        raise ServerError(f"the Prefect server{_at()} does not answer any more") from error
     except RuntimeError as error:
         if "Failed to reach API" not in str(error):
             raise
-        raise ServerError(f"PREFECT_API_URL: {error}") from error
+        raise ServerError(f"PREFECT_API_URL: no Prefect server can be reached{_at()}") from error
+
+
+def _at() -> str:
+    url = os.environ.get("PREFECT_API_URL")
+    return f" at {url}" if url else ""
 
 
 def _prepare() -> None:

@@ -24,6 +24,7 @@ from flows.processes import adopt_orphans, children_of, end_children, reap_orpha
 from flows.server import Home, held, is_healthy, server_environment, write_private
 from segmentation.errors import ParameterError, SegmentationError
 from segmentation.io.places import is_url
+from segmentation.reasons import reason_of
 
 T = TypeVar("T")
 
@@ -234,7 +235,7 @@ def _free(port: int) -> int:
             probe.bind((HOST, port))
         except OSError as error:
             raise ParameterError(
-                f"--port: {port} is in use or not allowed ({error.strerror}); choose another"
+                f"--port: {port} is in use or not allowed ({reason_of(error)}); choose another"
             ) from error
     return port
 

@@ -10,6 +10,7 @@ from segmentation.io.places import LINK, SPECIAL, modified_ns, problem_of, reach
 from segmentation.io.sources.names import Selection, image_id, is_image_name
 from segmentation.io.zarr_images import series_of
 from segmentation.planning import ImageRef, display
+from segmentation.reasons import reason_of
 
 #: A folder that holds one of these is a node of Zarr: an image, or nothing that is read.
 _ZARR_NAMES = frozenset({"zarr.json", ".zgroup", ".zarray", ".zattrs"})
@@ -121,7 +122,7 @@ def walk(
         try:
             found = sorted(tree.entries(folder), key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = reason_of(error)
             yield _reference(prefix.rstrip("/") or ".", url(folder), (0, 0, f"a folder that cannot be read: {reason}"))
             continue
         names = {entry.name for entry in found}
@@ -158,7 +159,7 @@ def file_reference(tree: Tree, entry: Entry, url: Callable[[str], str] = str) ->
     try:
         status = tree.status(entry)
     except OSError as error:
-        status = (0, 0, f"cannot be looked at: {error.strerror or error}")
+        status = (0, 0, f"cannot be looked at: {reason_of(error)}")
     return _reference(entry.name, url(entry.path), status)
 
 
@@ -207,7 +208,7 @@ def zarr_reference(
                 if why:
                     problem = f"holds {LINK if why == LINK else SPECIAL if why == SPECIAL else why}"
         except OSError as error:
-            problem = f"a part of it cannot be read: {error.strerror or error}"
+            problem = f"a part of it cannot be read: {reason_of(error)}"
     return ImageRef(
         name=name,
         path=url(folder),

@@ -111,7 +111,9 @@ def _csv(place: str) -> Iterator[dict[str, Any]]:
         _check_columns(place, list(reader.fieldnames or ()))
         yield from reader
     except csv.Error as error:
-        raise ParameterError(f"SOURCE: {display(place)}, line {reader.line_num}: {error}") from error
+        raise ParameterError(
+            f"SOURCE: {display(place)}, line {reader.line_num}: a quote that is not closed, or a field that is too long"
+        ) from error
 
 
 def _parquet(place: str) -> Iterator[dict[str, Any]]:
@@ -125,7 +127,7 @@ def _parquet(place: str) -> Iterator[dict[str, Any]]:
         for batch in file.iter_batches(columns=columns):
             yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise ParameterError(f"SOURCE: {display(place)} is not a readable Parquet file ({error})") from error
+        raise ParameterError(f"SOURCE: {display(place)} is not a readable Parquet file") from error
 
 
 def _read(place: str) -> bytes:

@@ -126,7 +126,7 @@ def test_a_folder_that_cannot_be_read_is_a_row_and_the_others_are_listed(tmp_pat
     remove(tmp_path / ("n" * 250))
     assert [ref.name for ref in refs if not ref.problem] == ["a.png", "z.png"]
     (broken,) = (ref for ref in refs if ref.problem)
-    assert "a folder that cannot be read: File name too long" in broken.problem
+    assert "a folder that cannot be read: its name is too long for the file system" in broken.problem
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone who may not read")
@@ -139,13 +139,13 @@ def test_a_folder_without_permission_is_a_row():
         os.seteuid(65534)
         try:
             refs = list(list_images(folder))
-            with pytest.raises(ParameterError, match="secret cannot be read: Permission denied"):
+            with pytest.raises(ParameterError, match="secret cannot be read: permission denied"):
                 list(list_images(folder / "secret"))
         finally:
             os.seteuid(0)
     assert [(ref.name, ref.problem) for ref in refs] == [
         ("a.png", ""),
-        ("secret", "a folder that cannot be read: Permission denied"),
+        ("secret", "a folder that cannot be read: permission denied"),
         ("z.png", ""),
     ]
 
@@ -451,7 +451,7 @@ def test_a_list_names_images_masks_and_what_they_are_called(tmp_path, write):
     assert read_mask(refs["plate 1"])[0] == PNG
     assert len({ref.id for ref in refs.values()}) == len(refs)
     assert [name for name, ref in refs.items() if not ref.problem] == ["plate 1", "near.png", "absolute"]
-    assert "No such file" in refs["gone"].problem
+    assert "the file or folder is gone, or was never there" in refs["gone"].problem
     assert refs["no mask"].problem.startswith("mask: ")
     assert "2 rows of the list have this name" in refs["twice"].problem
     assert "no path" in refs["nowhere"].problem
@@ -464,7 +464,7 @@ def test_a_list_names_images_masks_and_what_they_are_called(tmp_path, write):
         ("x.csv", b"file,mask\na.png,\n", "has the columns file, mask; a column 'path' is expected"),
         ("x.csv", b"", "has the columns none"),
         ("x.csv", b"path\n", "lists no images"),
-        ("x.csv", b'path\n"a', "line 1: unexpected end"),
+        ("x.csv", b'path\n"a', "line 1: a quote that is not closed"),
         ("x.parquet", b"PAR1 nothing", "not a readable Parquet file"),
     ],
 )
