@@ -55,7 +55,9 @@ def main() -> None:
 def run_command(arguments: list[str]) -> int:
     """Run one command line and return its exit code; every error is one line on standard error."""
     from segmentation.io.lock import StoreLockedError
+    from segmentation.io.notes import keep_all_off_terminal
 
+    keep_all_off_terminal()
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except (CycloptsError, ParameterError) as error:
@@ -96,7 +98,8 @@ def _say(code: int, error: object) -> int:
     from rich.console import Console
 
     text = " ".join(str(error).split())
-    Console(stderr=True, soft_wrap=True).print(f"regionflow: {text}", markup=False, highlight=False, style="red")
+    console = Console(stderr=True, soft_wrap=True, force_terminal=sys.stderr.isatty())
+    console.print(f"regionflow: {text}", markup=False, highlight=False, style="red")
     return code
 
 

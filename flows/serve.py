@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from rich.console import Console
 
+from flows.console import make_console
 from flows.machine import HOST, bypass_proxies, check_loopback, check_open_files
 from flows.nights import DEFAULT_CRON, Night, Options, local_timezone, read_options
 from flows.processes import adopt_orphans, children_of, end_children, reap_orphans, tied
@@ -104,7 +105,7 @@ def serve(home: Home, given: Options) -> None:
     SegmentationError
         Prefect did not start.
     """
-    console = Console(soft_wrap=True, highlight=False)
+    console = make_console()
     bypass_proxies(os.environ)
     check_open_files()
     check_loopback()

@@ -19,6 +19,7 @@ from segmentation.contours import encode_picture, render_contours
 from segmentation.cuts import MeasuredTree, cut_table, cut_tree, measure_tree
 from segmentation.errors import ImageError, LimitError, ParameterError
 from segmentation.hierarchy import RegionTree
+from segmentation.io.notes import noted_of
 from segmentation.io.pictures import PIXELS, Grid, Picture
 from segmentation.io.reading import decode_image, decode_mask_of, read_image, read_mask
 from segmentation.io.records import commit_batch, shard_of, withdraw
@@ -180,7 +181,8 @@ def _attempt(step: str, item: Item, do: Callable[[Item], Item]) -> Item:
     """Do a step to one image; whatever goes wrong ends this image only."""
     started = time.perf_counter()
     try:
-        item = do(item)
+        with noted_of(item.work.ref.display_name):
+            item = do(item)
     except LimitError as error:
         item = _ended(item, State.REJECTED, PLAN_STEP, str(error))
     except (ImageError, ParameterError) as error:
