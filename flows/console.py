@@ -18,7 +18,6 @@ from rich.text import Text
 from flows.embedded_server import prefect_api
 from flows.progress import Silent, observed_by
 from flows.report import RunReport
-from segmentation.io.notes import keep_all_off_terminal
 from segmentation.planning import Record, State, display
 
 _WORDS = {
@@ -83,7 +82,6 @@ def run_observed(keywords: Mapping[str, Any], *, quiet: bool, as_json: bool, flo
         # Dask logs what it also raises, Prefect's workers that the server went first; a person reads the error, once.
         for name in ("distributed.client", "EventsWorker", "APILogWorker"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        _keep_others_off_terminal()
         with tags("regionflow"):  # the automation of `serve` watches runs with this tag only
             report: RunReport = run(**keywords)
     if as_json:
@@ -91,14 +89,6 @@ def run_observed(keywords: Mapping[str, Any], *, quiet: bool, as_json: bool, flo
     elif not quiet:
         print_report(report)
     return report.exit_code
-
-
-def _keep_others_off_terminal() -> None:
-    """Let Prefect's handler, which it has put in place of ours, show nothing but what Prefect says."""
-    keep_all_off_terminal()
-    for handler in logging.getLogger().handlers:
-        if type(handler).__module__.startswith("prefect.") and not handler.filters:
-            handler.addFilter(logging.Filter("prefect"))
 
 
 def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:

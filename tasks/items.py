@@ -186,6 +186,8 @@ def _attempt(step: str, item: Item, do: Callable[[Item], Item]) -> Item:
     except LimitError as error:
         item = _ended(item, State.REJECTED, PLAN_STEP, str(error))
     except (ImageError, ParameterError) as error:
+        if error.__cause__ is not None:
+            log.info("%s of %s: %s, after %r", step, item.work.ref.display_name, error, error.__cause__)
         item = _ended(item, State.REJECTED, step, str(error))
     except Exception as error:  # one image's trouble, foreseen or not, is a record
         _raise_if_out_of_memory(error)

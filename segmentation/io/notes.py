@@ -3,6 +3,7 @@
 Some are logged, some warned of, and some C libraries write to standard error, whoever reads it.
 """
 
+import faulthandler
 import logging
 import os
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ from segmentation.planning import display
 
 #: Names the folder of a run's logs to the processes that it starts.
 LOG_FOLDER = "REGIONFLOW_LOG_FOLDER"
-#: Of what a library writes about one file.
-_MOST_BYTES = 2**14
+#: Of what a library writes about one file, and of what a process logs.
+_MOST_BYTES, _MOST_OF_A_PROCESS = 2**14, 2**24
 _OURS = ("segmentation", "tasks", "flows")
 
 log = logging.getLogger(__name__)
@@ -141,14 +142,21 @@ def log_worker() -> None:
     for name in _OURS:
         logging.getLogger(name).setLevel(logging.INFO)
     _words.file = os.open(folder / f"{os.getpid()}.words", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(_words.file, 1)
-    os.dup2(_words.file, 2)
+    for descriptor in (1, 2):
+        os.dup2(_words.file, descriptor)
+    faulthandler.enable(_words.file)
 
 
 def gathered(folder: Path) -> bytes:
-    """Join the logs of all processes; b"" if there is nothing in them."""
-    parts = [path.read_bytes() for path in sorted(folder.glob("*.log"))]
+    """Join the logs of all processes, the first megabytes of each; b"" if there is nothing in them."""
+    parts = [_start_of(path) for path in sorted(folder.glob("*.log"))]
     for path in sorted(folder.glob("*.words")):
-        last = path.read_bytes()[-_MOST_BYTES:].decode("utf-8", "replace").splitlines()
+        last = _start_of(path).decode("utf-8", "replace").splitlines()
         parts.append("".join(f"last words of process {path.stem}: {display(line)}\n" for line in last).encode())
     return b"".join(parts)
+
+
+def _start_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(_MOST_OF_A_PROCESS)
+        return data + b"(the rest is left out)\n" if file.read(1) else data
