@@ -1,5 +1,6 @@
 """A run over listed images: plan, compute, publish. What the flows for one image and for an archive share."""
 
+import logging
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,6 +43,8 @@ from segmentation.planning import (
 )
 from segmentation.reasons import message_of
 from tasks.items import Job
+
+log = logging.getLogger(__name__)
 
 
 def segment_images(
@@ -106,7 +109,7 @@ def run_works(
         if works or findings.faults or was_interrupted(storage) or open_runs(storage) or not storage.exists(PAGE):
             run = start_run(storage, _description(report, recipe, settings))
             report.run = run
-            with _reason_noted(storage, run), _log_kept(storage, run):
+            with _log_kept(storage, run), _reason_noted(storage, run):
                 if findings.faults:
                     make_way(storage, findings, {work.ref.id for work in works} | repairs.images())
                 _compute_again(repairs.before, run, settings, report, "repair-before")
@@ -130,6 +133,8 @@ def _reason_noted(storage: Storage, run: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        if isinstance(error, Exception):
+            log.exception("the run cannot go on: %s", message_of(error))
         reason = message_of(error) if isinstance(error, Exception) else "interrupted"
         with suppress(OSError):
             write_run(storage, run, {**read_run(storage, run), "stopped": now(), "reason": reason})
