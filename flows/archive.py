@@ -134,7 +134,7 @@ def _reason_noted(storage: Storage, run: str) -> Iterator[None]:
         yield
     except BaseException as error:
         if isinstance(error, Exception):
-            log.exception("the run cannot go on: %s", message_of(error))
+            log.exception("the run cannot go on")
         reason = message_of(error) if isinstance(error, Exception) else "interrupted"
         with suppress(OSError):
             write_run(storage, run, {**read_run(storage, run), "stopped": now(), "reason": reason})
