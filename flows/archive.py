@@ -1,9 +1,12 @@
 """A run over listed images: plan, compute, publish. What the flows for one image and for an archive share."""
 
+import logging
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 from flows.artifacts import link_dashboard, publish_artifacts, tag_flow_run
 from flows.batches import BATCHES_PER_THREAD, Lost, drive, lost_records
@@ -14,6 +17,7 @@ from flows.report import RunReport
 from flows.settings import Settings, image_bytes
 from segmentation.errors import StoreError
 from segmentation.io.gallery import PAGE, write_gallery
+from segmentation.io.notes import gathered, logged_into
 from segmentation.io.reading import image_header
 from segmentation.io.records import Subject, close_runs, commit_batch, open_runs, publish_index, read_records
 from segmentation.io.repair import close, make_way, restore
@@ -38,7 +42,10 @@ from segmentation.planning import (
     label_key,
     make_batches,
 )
+from segmentation.reasons import message_of
 from tasks.items import Job
+
+log = logging.getLogger(__name__)
 
 
 def segment_images(
@@ -112,7 +119,7 @@ def run_works(
         if works or findings.faults or was_interrupted(storage) or open_runs(storage) or not storage.exists(PAGE):
             run = start_run(storage, _description(report, recipe, settings))
             report.run = run
-            with _reason_noted(storage, run):
+            with _log_kept(storage, run), _reason_noted(storage, run):
                 if findings.faults:
                     make_way(storage, findings, {work.ref.id for work in works} | repairs.images())
                 _compute_again(repairs.before, run, settings, report, "repair-before")
@@ -136,10 +143,26 @@ def _reason_noted(storage: Storage, run: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        reason = str(error) or type(error).__name__ if isinstance(error, Exception) else "interrupted"
+        if isinstance(error, Exception):
+            log.exception("the run cannot go on")
+        reason = message_of(error) if isinstance(error, Exception) else "interrupted"
         with suppress(OSError):
             write_run(storage, run, {**read_run(storage, run), "stopped": now(), "reason": reason})
         raise
+
+
+@contextmanager
+def _log_kept(storage: Storage, run: str) -> Iterator[None]:
+    """Leave what is logged meanwhile beside the run's description, if it is anything."""
+    with tempfile.TemporaryDirectory(prefix="regionflow-log-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        try:
+            with logged_into(folder):
+                yield
+        finally:
+            if text := gathered(folder):
+                with suppress(OSError):
+                    storage.write(f"runs/{run}/log.txt", text)
 
 
 def _examine(storage: Storage) -> Findings:

@@ -4,6 +4,7 @@ Heavy imports wait until a command needs them, so that `--help` answers at once.
 """
 
 import os
+import re
 import sys
 from contextlib import suppress
 
@@ -17,6 +18,7 @@ from flows.command.serve import serve
 from flows.exit_codes import BROKEN, INTERRUPTED, LOCKED, OK, USAGE
 from flows.interrupts import MESSAGE, received
 from segmentation.errors import ParameterError, SegmentationError
+from segmentation.reasons import known_reason, message_of
 
 
 def _version() -> str:
@@ -53,19 +55,22 @@ def main() -> None:
 def run_command(arguments: list[str]) -> int:
     """Run one command line and return its exit code; every error is one line on standard error."""
     from segmentation.io.lock import StoreLockedError
+    from segmentation.io.notes import keep_all_off_terminal
 
+    keep_all_off_terminal()
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except (CycloptsError, ParameterError) as error:
         return _say(USAGE, error)
     except StoreLockedError as error:
         return _say(LOCKED, error)
-    except (SegmentationError, OSError) as error:
-        return _say(INTERRUPTED, MESSAGE) if received() else _say(BROKEN, error)
     except KeyboardInterrupt:
         return _say(INTERRUPTED, MESSAGE)
     except Exception as error:  # code 1 is for images that were refused, and a person reads one line
-        return _say(INTERRUPTED, MESSAGE) if received() else _say(BROKEN, _unforeseen(error, arguments))
+        if received():
+            return _say(INTERRUPTED, MESSAGE)
+        is_known = isinstance(error, SegmentationError | OSError) and known_reason(error)
+        return _say(BROKEN, message_of(error) if is_known else _unforeseen(error, arguments))
     return code if isinstance(code, int) else OK
 
 
@@ -75,7 +80,7 @@ def _unforeseen(error: Exception, arguments: list[str]) -> str:
     import tempfile
     import traceback
 
-    said = " ".join(str(error).split())[:_LINE] or "no message"
+    said = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))[:_LINE] or "no message"
     line = f"unforeseen {type(error).__name__}: {said}"
     with (
         suppress(OSError),
@@ -93,7 +98,8 @@ def _say(code: int, error: object) -> int:
     from rich.console import Console
 
     text = " ".join(str(error).split())
-    Console(stderr=True, soft_wrap=True).print(f"regionflow: {text}", markup=False, highlight=False, style="red")
+    console = Console(stderr=True, soft_wrap=True, force_terminal=sys.stderr.isatty())
+    console.print(f"regionflow: {text}", markup=False, highlight=False, style="red")
     return code
 
 

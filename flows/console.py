@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -18,7 +19,7 @@ from flows.embedded_server import prefect_api
 from flows.progress import Silent, observed_by
 from flows.report import RunReport
 from segmentation.io.sources.passed_over import describe_passed_over
-from segmentation.planning import Record, State
+from segmentation.planning import Record, State, display
 
 _WORDS = {
     "new": "new",
@@ -47,6 +48,7 @@ class ProgressBar:
             TimeElapsedColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self.task = self.progress.add_task("starting", total=None, rate="")
 
@@ -73,7 +75,7 @@ class ProgressBar:
 
 def run_observed(keywords: Mapping[str, Any], *, quiet: bool, as_json: bool, flow: str = "segment_archive") -> int:
     """Run a flow over an archive with a progress bar and print its summary; return the exit code."""
-    console = Console(stderr=True, quiet=quiet or as_json)
+    console = make_console(stderr=True, quiet=quiet or as_json)
     with prefect_api(console), _watched(console):
         from prefect import tags
 
@@ -88,6 +90,38 @@ def run_observed(keywords: Mapping[str, Any], *, quiet: bool, as_json: bool, flo
     elif not quiet:
         print_report(report)
     return report.exit_code
+
+
+def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """Make what reports are printed on: in a file or a pipe a row is a line, whole, without colours.
+
+    In a terminal lines are as wide as that; the rest of a row goes on below.
+    """
+    is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(
+        stderr=stderr,
+        quiet=quiet,
+        soft_wrap=True,
+        highlight=False,
+        force_terminal=is_terminal,
+        force_interactive=is_terminal,
+    )
+
+
+def print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]], indent: int = 0) -> None:
+    """Print rows in columns; the last column takes what room it needs."""
+    if console.is_terminal:
+        table = Table(box=None, padding=(0, 2, 0, indent))
+        for name in header:
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        console.print(table, soft_wrap=False)
+        return
+    widths = [max(cell_len(row[column]) for row in (header, *rows)) for column in range(len(header) - 1)]
+    for row in (header, *rows):
+        padded = (set_cell_size(cell, width) for cell, width in zip(row, widths, strict=False))
+        console.print(" " * indent + "  ".join([*padded, row[-1]]), markup=False)
 
 
 @contextmanager
@@ -116,7 +150,7 @@ def describe_plan(counts: Mapping[str, int], unit: str = "image", passed_over: s
 
 def print_report(report: RunReport) -> None:
     """Print how a run ended, the first images it refused, and where to look."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = make_console()
     states = report.states
     refused = states[State.REJECTED] + states[State.FAILED]
     if not report.run:
@@ -133,7 +167,7 @@ def print_report(report: RunReport) -> None:
             f"{states[State.SEGMENTED]:,} segmented, [yellow]{states[State.REJECTED]:,} rejected[/], "
             f"[red]{states[State.FAILED]:,} failed[/]:"
         )
-        console.print(_problem_table(report.problems))
+        _print_problems(console, report.problems)
         if refused > len(report.problems):
             console.print(f"… and {refused - len(report.problems):,} more: regionflow status {escape(report.output)}")
     if report.passed_over:
@@ -148,15 +182,13 @@ def print_report(report: RunReport) -> None:
 
 def print_status(summary: Mapping[str, Any]) -> None:
     """Print what a store holds."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = make_console()
     console.print(f"[bold]{escape(str(summary['output']))}[/]: {count_images(summary['images'])}")
-    table = Table("label", *(state.value for state in State), box=None, padding=(0, 2, 0, 0))
-    for label, counts in summary["labels"].items():
-        table.add_row(escape(label), *(f"{counts[state.value]:,}" for state in State))
-    console.print(table)
+    labels = [(name, *(f"{counts[state.value]:,}" for state in State)) for name, counts in summary["labels"].items()]
+    print_table(console, ("label", *(state.value for state in State)), labels)
     if summary["refused"]:
         console.print("\n[bold]Refused[/]")
-        console.print(_problem_table(summary["refused"]))
+        _print_problems(console, summary["refused"])
     console.print("\n[bold]Last runs[/]")
     for run in summary["runs"]:
         console.print(_run_line(run))
@@ -164,13 +196,10 @@ def print_status(summary: Mapping[str, Any]) -> None:
 
 def print_faults(checked: int, faults: Sequence[Any], notes: Sequence[Any]) -> None:
     """Print what verification found: faults, then what no record answers for."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = make_console()
     for title, found in (("fault", faults), ("note", notes)):
         if found:
-            table = Table("file", title, box=None, padding=(0, 2, 0, 0))
-            for each in found:
-                table.add_row(escape(each.path), escape(each.problem))
-            console.print(table)
+            print_table(console, ("file", title), [(display(each.path), display(each.problem)) for each in found])
     if faults:
         console.print(Text(f"{len(faults)} faults, {checked:,} files checked. Mend: run … --repair", style="red"))
     else:
@@ -182,11 +211,9 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
 
 
-def _problem_table(problems: Sequence[Mapping[str, str]]) -> Table:
-    table = Table("image", "state", "reason", box=None, padding=(0, 2, 0, 2))
-    for problem in problems:
-        table.add_row(escape(problem["source"]), problem["state"], escape(problem["reason"]))
-    return table
+def _print_problems(console: Console, problems: Sequence[Mapping[str, str]]) -> None:
+    rows = [(problem["source"], problem["state"], problem["reason"]) for problem in problems]
+    print_table(console, ("image", "state", "reason"), rows, indent=2)
 
 
 def _run_line(run: Mapping[str, Any]) -> str:

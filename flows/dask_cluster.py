@@ -11,6 +11,7 @@ from distributed import Client, LocalCluster
 from flows.machine import check_open_files
 from flows.settings import Settings
 from segmentation.errors import ClusterError, ParameterError
+from segmentation.reasons import reason_of
 from tasks.environment import differences, environment
 
 CONNECT_TIMEOUT_S = 30
@@ -45,20 +46,34 @@ def cluster_for(settings: Settings) -> Iterator[Client]:
 
     Raises
     ------
-    OSError
-        The scheduler does not answer.
     ClusterError
-        Workers do not start here, or one of `settings.scheduler` runs other code or versions than this process.
+        Workers do not start here; or the scheduler does not answer, has no worker, or has one that runs other code or
+        versions than this process.
     """
     with dask.config.set(_CONFIG):
         if settings.scheduler:
-            with Client(settings.scheduler, timeout=CONNECT_TIMEOUT_S) as client:
-                client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
+            with _connected(settings.scheduler) as client:
                 _check_workers(client)
                 yield client
             return
         with _local_cluster(settings) as cluster, Client(cluster) as client:
             yield client
+
+
+@contextmanager
+def _connected(scheduler: str) -> Iterator[Client]:
+    try:
+        client = Client(scheduler, timeout=CONNECT_TIMEOUT_S)
+    except OSError as error:
+        raise ClusterError(f"--scheduler: {scheduler} does not answer within {CONNECT_TIMEOUT_S} seconds") from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
+        except TimeoutError as error:
+            raise ClusterError(
+                f"--scheduler: {scheduler} has no worker within {CONNECT_TIMEOUT_S} seconds; start some"
+            ) from error
+        yield client
 
 
 def _local_cluster(settings: Settings) -> LocalCluster:
@@ -76,7 +91,7 @@ def _local_cluster(settings: Settings) -> LocalCluster:
             preload=["tasks.worker_setup"],
         )
     except RuntimeError as error:
-        raise ClusterError(f"the workers did not start ({error.__cause__ or error})") from error
+        raise ClusterError(f"the workers did not start ({reason_of(error.__cause__ or error)})") from error
 
 
 def check_certificates(settings: Settings) -> None:
@@ -101,7 +116,9 @@ def _check_workers(client: Client) -> None:
     here = environment()
     for address, there in client.run(environment, on_error="return").items():
         if isinstance(there, Exception):
-            raise ClusterError(f"worker {address} cannot run regionflow ({there}); install the same version there")
+            raise ClusterError(
+                f"worker {address} cannot run regionflow ({reason_of(there)}); install the same version there"
+            )
         unlike = differences(here, there)
         if unlike:
             raise ClusterError(

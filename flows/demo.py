@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
+from flows.console import make_console
 from flows.dask_cluster import cluster_for
 from flows.demo_cases import ARCHIVE_RECIPES, CASES, INPUTS, OWN_ARCHIVE, OWN_CASES, Case, write_inputs, write_pictures
 from flows.demo_page import write_page
@@ -93,9 +94,7 @@ def run_demo(output: Path, console: Console) -> int:
         status.update("drawing the figures")
         page = write_page(output)
     if not console.quiet:
-        Console(soft_wrap=True, highlight=False).print(
-            f"Done in {time.perf_counter() - started:.0f} s. Look at {escape(display(str(page)))}"
-        )
+        make_console().print(f"Done in {time.perf_counter() - started:.0f} s. Look at {escape(display(str(page)))}")
     return max(codes)
 
 

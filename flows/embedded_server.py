@@ -6,6 +6,7 @@ is not started again. Here its socket stays open while it restarts, so that no r
 
 import atexit
 import importlib
+import logging
 import os
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from flows.machine import HOST
 from flows.processes import tied
 from flows.server import has_prefect_server, is_healthy
 from segmentation.errors import ServerError
+from segmentation.io.notes import keep_all_off_terminal
 
 #: The first start makes Prefect's database, which takes half a minute on a busy machine.
 _START_TIMEOUT_S = 300.0
@@ -154,16 +156,30 @@ def prefect_api(console: Console) -> Iterator[None]:
     if "prefect" not in sys.modules:
         with console.status("starting Prefect"):
             _prepare()
+    _keep_others_off_terminal()
     import httpx
 
     try:
         yield
     except httpx.TransportError as error:
-        raise ServerError(f"the Prefect server does not answer any more ({error})") from error
+        raise ServerError(f"the Prefect server{_at()} does not answer any more") from error
     except RuntimeError as error:
         if "Failed to reach API" not in str(error):
             raise
-        raise ServerError(f"PREFECT_API_URL: {error}") from error
+        raise ServerError(f"PREFECT_API_URL: no Prefect server can be reached{_at()}") from error
+
+
+def _keep_others_off_terminal() -> None:
+    """Let Prefect's handler, which it has put in place of ours, show nothing but what Prefect says."""
+    keep_all_off_terminal()
+    for handler in logging.getLogger().handlers:
+        if type(handler).__module__.startswith("prefect.") and not handler.filters:
+            handler.addFilter(logging.Filter("prefect"))
+
+
+def _at() -> str:
+    url = os.environ.get("PREFECT_API_URL")
+    return f" at {url}" if url else ""
 
 
 def _prepare() -> None:

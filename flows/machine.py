@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from segmentation.errors import MachineError
+from segmentation.reasons import reason_of
 
 HOST = "127.0.0.1"
 #: Names under which a process talks to its own machine.
@@ -106,7 +107,7 @@ def check_loopback() -> None:
             socket.create_connection(listener.getsockname(), timeout=_ANSWER_S).close()
     except OSError as error:
         raise MachineError(
-            f"this machine cannot reach itself at {HOST} ({error.strerror or error}); a run needs the network "
+            f"this machine cannot reach itself at {HOST} ({reason_of(error)}); a run needs the network "
             "interface lo: ip link set lo up"
         ) from error
 
@@ -127,7 +128,7 @@ def _provide_prefect_home() -> None:
             return
     except (OSError, RuntimeError, ValueError) as error:  # the last two: there is no home, or it is no path
         if given:
-            reason = error.strerror if isinstance(error, OSError) else error
+            reason = reason_of(error) if isinstance(error, OSError) else "it is no path"
             raise MachineError(f"PREFECT_HOME: {given!a} cannot be written ({reason}); name another folder") from error
     folder = tempfile.mkdtemp(prefix="regionflow-prefect-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -14,6 +14,7 @@ from flows.settings import Settings
 from segmentation.errors import ParameterError
 from segmentation.io.sources import Selection
 from segmentation.params import Recipe, RegionCount, parse, parse_recipe
+from segmentation.reasons import reason_of
 
 DEFAULT_CRON = "0 2 * * *"
 
@@ -132,7 +133,9 @@ def read_options(home: Home) -> Options:
     except FileNotFoundError:
         return Options()
     except (ValueError, TypeError) as error:
-        raise ParameterError(f"{home.options_file}: damaged ({error}); remove it and give the options again") from error
+        raise ParameterError(
+            f"{home.options_file}: damaged ({reason_of(error)}); remove it and give the options again"
+        ) from error
 
 
 def local_timezone() -> str:

@@ -9,6 +9,7 @@ import yaml
 
 from segmentation.errors import ParameterError
 from segmentation.params import REGIONS_FIELDS, Recipe, RegionCount, Spectral, parse_recipe
+from segmentation.reasons import reason_of
 
 
 def recipe_from(
@@ -89,10 +90,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a safe loader
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ParameterError(f"--config: {path}: {' '.join(str(error).split())}") from error
+        raise ParameterError(f"--config: {path}: {_what_is_wrong(error)}") from error
     if not isinstance(values or {}, dict):
         raise ParameterError(f"--config: {path}: a mapping of parameters is expected, found {type(values).__name__}")
     return dict(values or {})
+
+
+def _what_is_wrong(error: Exception) -> str:
+    if not isinstance(error, yaml.YAMLError):
+        return reason_of(error)
+    mark = getattr(error, "problem_mark", None)
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return f"{place}{getattr(error, 'problem', None) or 'characters that YAML does not allow'}"
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -18,12 +18,14 @@ from zoneinfo import ZoneInfo
 
 from rich.console import Console
 
+from flows.console import make_console
 from flows.machine import HOST, bypass_proxies, check_loopback, check_open_files
 from flows.nights import DEFAULT_CRON, Night, Options, local_timezone, read_options
 from flows.processes import adopt_orphans, children_of, end_children, reap_orphans, tied
 from flows.server import Home, held, is_healthy, server_environment, write_private
 from segmentation.errors import ParameterError, SegmentationError
 from segmentation.io.places import is_url
+from segmentation.reasons import reason_of
 
 T = TypeVar("T")
 
@@ -103,7 +105,7 @@ def serve(home: Home, given: Options) -> None:
     SegmentationError
         Prefect did not start.
     """
-    console = Console(soft_wrap=True, highlight=False)
+    console = make_console()
     bypass_proxies(os.environ)
     check_open_files()
     check_loopback()
@@ -234,7 +236,7 @@ def _free(port: int) -> int:
             probe.bind((HOST, port))
         except OSError as error:
             raise ParameterError(
-                f"--port: {port} is in use or not allowed ({error.strerror}); choose another"
+                f"--port: {port} is in use or not allowed ({reason_of(error)}); choose another"
             ) from error
     return port
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from flows.machine import HOST
 from segmentation.errors import ParameterError
 from segmentation.io.lock import StoreLockedError
+from segmentation.reasons import reason_of
 
 DEFAULT_PORT = 4200
 #: A flow run says this often that it is alive (Prefect allows no less); after three silent beats it counts as dead.
@@ -110,7 +111,7 @@ class Home:
             raise ParameterError(f"--home: {self.path} is no folder") from error
         except OSError as error:
             raise ParameterError(
-                f"--home: {self.path} cannot be made ({error.strerror}); name a folder that can be written, "
+                f"--home: {self.path} cannot be made ({reason_of(error)}); name a folder that can be written, "
                 "here or in REGIONFLOW_HOME"
             ) from error
 

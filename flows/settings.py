@@ -149,6 +149,7 @@ PREFECT_DEFAULTS = {
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
     "DO_NOT_TRACK": "1",
     "DASK_LOGGING__DISTRIBUTED": "critical",
+    "PYTHONWARNINGS": "ignore:resource_tracker",  # said on the terminal when a worker has died
     "PYTHONSAFEPATH": "1",  # processes started from here import nothing from the current folder
 }
 

@@ -162,7 +162,7 @@ def assign_discretize(
         try:
             left, singular, right = np.linalg.svd(partition @ vectors)
         except np.linalg.LinAlgError as error:
-            raise ImageError(f"'discretize' failed ({error}); try assign_labels='cluster_qr'") from error
+            raise ImageError("'discretize' finds no singular values; try assign_labels='cluster_qr'") from error
         previous, objective = objective, 2.0 * (n_nodes - singular.sum())
         if abs(objective - previous) < np.finfo(np.float64).eps:
             break

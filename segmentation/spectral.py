@@ -306,7 +306,7 @@ def spectral_embedding(
     except (ValueError, RuntimeError, np.linalg.LinAlgError) as error:
         raise ImageError(
             f"the eigenvalue solver {eigen_solver!r} failed for {n_components} eigenvectors of "
-            f"{weights.shape[0]} pixels ({error}); try another eigen_solver"
+            f"{weights.shape[0]} pixels; try another eigen_solver"
         ) from error
     if not np.isfinite(embedding).all():
         raise ImageError(f"the eigenvalue solver {eigen_solver!r} gave NaN; try another eigen_solver")

@@ -115,4 +115,4 @@ def restart_worker(client: Client, worker: str) -> None:
     try:
         client.restart_workers([worker], timeout=_RESTART_S, raise_for_error=False)
     except (OSError, ValueError) as error:
-        raise ClusterError(f"worker {worker} does not answer, and cannot be restarted ({error})") from error
+        raise ClusterError(f"worker {worker} does not answer, and cannot be restarted") from error

@@ -19,6 +19,7 @@ from segmentation.contours import encode_picture, render_contours
 from segmentation.cuts import MeasuredTree, cut_table, cut_tree, measure_tree
 from segmentation.errors import ImageError, LimitError, ParameterError
 from segmentation.hierarchy import RegionTree
+from segmentation.io.notes import noted_of
 from segmentation.io.pictures import PIXELS, Grid, Picture
 from segmentation.io.reading import decode_image, decode_mask_of, read_image, read_mask
 from segmentation.io.records import commit_batch, shard_of, withdraw
@@ -31,6 +32,7 @@ from segmentation.params import Recipe
 from segmentation.pipeline import Working, finish, prepare
 from segmentation.planning import MAX_PIXELS, PLAN_STEP, Record, State, Work, display, label_for, label_key
 from segmentation.prepare import check_image, without_no_data
+from segmentation.reasons import reason_of
 from segmentation.regions import region_table
 
 _REASON_CHARACTERS = 1000
@@ -179,15 +181,18 @@ def _attempt(step: str, item: Item, do: Callable[[Item], Item]) -> Item:
     """Do a step to one image; whatever goes wrong ends this image only."""
     started = time.perf_counter()
     try:
-        item = do(item)
+        with noted_of(item.work.ref.display_name):
+            item = do(item)
     except LimitError as error:
         item = _ended(item, State.REJECTED, PLAN_STEP, str(error))
     except (ImageError, ParameterError) as error:
+        if error.__cause__ is not None:
+            log.info("%s of %s: %s, after %r", step, item.work.ref.display_name, error, error.__cause__)
         item = _ended(item, State.REJECTED, step, str(error))
     except Exception as error:  # one image's trouble, foreseen or not, is a record
         _raise_if_out_of_memory(error)
-        log.warning("%s of %s failed", step, item.work.ref.display_name, exc_info=not isinstance(error, OSError))
-        item = _ended(item, State.FAILED, step, f"{type(error).__name__}: {error}")
+        log.warning("%s of %s failed", step, item.work.ref.display_name, exc_info=True)
+        item = _ended(item, State.FAILED, step, reason_of(error))
     spent = item.seconds.get(step, 0.0) + time.perf_counter() - started
     return replace(item, seconds={**item.seconds, step: spent})
 
@@ -200,7 +205,7 @@ def _raise_if_out_of_memory(error: Exception) -> None:
 
 def _ended(item: Item, state: State, step: str, reason: str) -> Item:
     light = Item(item.work, digest=item.digest, mask_digest=item.mask_digest, key=item.key, shape=item.shape)
-    # What libraries say may quote the file, or its name, in any bytes.
+    # A reason may quote the file, or its name, in any bytes.
     reason = display(" ".join(reason.split()))[:_REASON_CHARACTERS]
     return replace(light, seconds=item.seconds, state=state, step=step, reason=reason)
 

@@ -6,6 +6,8 @@ import resource
 import threading
 from pathlib import Path
 
+from segmentation.io.notes import log_worker
+
 #: Part of a worker's memory that it may allocate; the rest is for what grows unseen (threads, the kernel's tables).
 ALLOCATED_SHARE = 0.9
 _STACK_BYTES = 2 * 2**20
@@ -14,12 +16,13 @@ _USED_LATER = ("tasks.items", "numba", "pyarrow.parquet", "zarr", "tifffile", "i
 
 
 def dask_setup(worker: object) -> None:
-    """Leave the process group of the command, and bound the memory.
+    """Leave the process group and the terminal of the command, and bound the memory.
 
     A Ctrl-C in the command's terminal is the command's to handle. Above its limit a worker gets a `MemoryError`, which
     costs one batch a second try; without it, Dask would kill the process with everything on it.
     """
     os.setpgid(0, 0)
+    log_worker()
     threading.stack_size(_STACK_BYTES)  # of threads to come: eight megabytes of addresses each would soon be the limit
     for name in _USED_LATER:
         importlib.import_module(name)

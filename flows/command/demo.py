@@ -23,13 +23,12 @@ def demo(
     quiet
         Print nothing but errors.
     """
-    from rich.console import Console
-
+    from flows.console import make_console
     from flows.embedded_server import prefect_api
     from flows.settings import configure_prefect
 
     configure_prefect()
-    console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=quiet)
+    console = make_console(stderr=True, quiet=quiet)
     with interruptible(), prefect_api(console):
         from flows.demo import run_demo
 

@@ -36,6 +36,8 @@ _STORED, _DEFLATED, _BZIP2 = 0, 8, 12
 #: Systems on which a backslash divides folders: MS-DOS, OS/2, Windows, VFAT. Older .NET writes names so.
 _WINDOWS = frozenset({0, 6, 10, 14})
 _UNICODE_PATH, _UTF8_NAME = 0x7075, 0x800
+#: Words in what an unpacker says of an archive that was cut.
+_CUT = ("truncated", "unexpected end", "premature", "empty file")
 _PACKINGS = ((b"\x1f\x8b", "gz"), (b"BZh", "bz2"), (b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zst"))
 
 
@@ -69,12 +71,24 @@ def members_of(place: str) -> Iterator[Member]:
         except Exception as error:  # the readers of archives promise no exception types
             if isinstance(error, OSError) and not _is_damage(error):
                 raise
-            raise ImageError(f"not an archive, or damaged: {' '.join(str(error).split())[:200]}") from error
+            raise ImageError(f"not an archive, or damaged: {_damage(error)}") from error
 
 
 def _is_damage(error: OSError) -> bool:
     """Tell what unpackers raise on damaged data, and a seek to where no file can be, from trouble with files."""
     return error.errno in (None, errno.EINVAL) and not isinstance(error, StoreError)
+
+
+def _damage(error: Exception) -> str:
+    """Say what is wrong with an archive; readers and unpackers say it in words that change with them."""
+    ends_early = isinstance(error, EOFError) or any(word in str(error).lower() for word in _CUT)
+    if ends_early:
+        return "it ends too early"
+    if isinstance(error, zipfile.BadZipFile):
+        return "a zip's table of contents is expected"
+    if isinstance(error, tarfile.TarError):
+        return "a tar's headers are expected"
+    return "what is packed cannot be unpacked"
 
 
 def _check_exhausted(members: Iterator[Member]) -> None:
@@ -257,11 +271,11 @@ def read_member(place: str, part: Part, stamp: tuple[int, int], limit: int) -> b
         raise
     except (zlib.error, lzma.LZMAError, EOFError, struct.error, ValueError) as error:
         _forget()
-        raise ImageError(f"damaged archive: {error}") from error
+        raise ImageError(f"damaged archive: {_damage(error)}") from error
     except OSError as error:
         _forget()
         if _is_damage(error):
-            raise ImageError(f"damaged archive: {error}") from error
+            raise ImageError(f"damaged archive: {_damage(error)}") from error
         raise
 
 

@@ -4,6 +4,7 @@ There is no rename. A file is one object, put whole. A folder of a Zarr group is
 can take for finished: its root metadata is deleted first and put last.
 """
 
+import errno
 import mimetypes
 import os
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import botocore.session
 from botocore.config import Config
@@ -19,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from segmentation.errors import ParameterError, StoreError
 from segmentation.io.lease import Lease
 from segmentation.io.storage import Storage
+from segmentation.planning import display
 
 #: Seconds until a server that does not answer is asked again; REGIONFLOW_S3_TIMEOUT_S sets another number.
 _READ_TIMEOUT_S = 20.0
@@ -149,14 +152,14 @@ class ObjectStorage(Storage):
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             if code in _MISSING:
-                raise FileNotFoundError(f"{place}: there is no such object") from error
-            raise ObjectError(f"{place}: {_explain(code, self.bucket, error)}", code) from error
+                raise FileNotFoundError(errno.ENOENT, "there is no such object", place) from error
+            raise ObjectError(f"{place}: {_explain(code, self.bucket)}", code) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise ObjectError(
                 f"{place}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
             ) from error
         except (BotoCoreError, OSError) as error:
-            raise ObjectError(f"{place}: the server cannot be reached or does not answer ({error})") from error
+            raise ObjectError(f"{place}: the server{_endpoint(error)} cannot be reached or does not answer") from error
 
 
 class ObjectError(StoreError):
@@ -179,12 +182,18 @@ def content_type(name: str) -> str:
     return _TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
-def _explain(code: str, bucket: str, error: ClientError) -> str:
+def _explain(code: str, bucket: str) -> str:
     if code == "NoSuchBucket":
         return f"the bucket {bucket} does not exist; an existing one is expected"
     if code in _DENIED:
         return f"access denied ({code}); the credentials must allow to list, read, write and delete there"
-    return str(error)
+    return f"the server refuses ({display(code)[:40] or 'it does not say why'})"
+
+
+def _endpoint(error: Exception) -> str:
+    """Name the server that an error is about, if it says which; what was asked of it is no part of that."""
+    url = urlsplit(str(getattr(error, "kwargs", {}).get("endpoint_url", "")))
+    return f" {url.scheme}://{url.netloc}" if url.netloc else ""
 
 
 @lru_cache(maxsize=1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from segmentation.errors import ImageError, ParameterError, StoreError
+from segmentation.reasons import reason_of
 
 PROTOCOLS = ("s3", "memory")
 #: Of a file behind a URL that is read here and there, as the table of contents of a zip.
@@ -61,7 +62,7 @@ def reaching(url: str) -> Iterator[None]:
     except (OSError, ParameterError):
         raise
     except Exception as error:  # clients of stores promise no exception types
-        raise StoreError(f"{url}: cannot be reached ({type(error).__name__}: {error})") from error
+        raise StoreError(f"{url}: cannot be reached ({reason_of(error)})") from error
 
 
 def url_maker(url: str) -> Callable[[str], str]:

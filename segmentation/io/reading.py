@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import BinaryIO
 
 from segmentation.arrays import Bools
+from segmentation.errors import ImageError, StoreError
 from segmentation.io.archives import read_member
 from segmentation.io.formats.headers import MAGIC_BYTES, sniff
 from segmentation.io.formats.tiff import picture_pages
@@ -16,6 +17,7 @@ from segmentation.io.pictures import PIXELS, Picture
 from segmentation.io.places import open_place, read_once, size_of
 from segmentation.io.zarr_images import MissingChunks, read_zarr, zarr_header
 from segmentation.planning import MAX_PIXELS, Header, ImageRef, Part
+from segmentation.reasons import reason_of
 
 #: Bytes of a pixel, at most: four channels of eight.
 _PIXEL_BYTES = 32
@@ -94,8 +96,13 @@ def read_mask(ref: ImageRef, *, max_pixels: int = MAX_PIXELS) -> tuple[bytes, st
     """Read the mask of an image; return its bytes and their SHA-256; raise as `read_image`."""
     if not ref.mask_path:
         return b"", ""
-    with open_place(ref.mask_path, follow_links=True) as file:
-        data = read_once(file, max_pixels * _PIXEL_BYTES)
+    try:
+        with open_place(ref.mask_path, follow_links=True) as file:
+            data = read_once(file, max_pixels * _PIXEL_BYTES)
+    except ImageError as error:
+        raise type(error)(f"mask: {error}") from error
+    except OSError as error:
+        raise StoreError(f"mask: {reason_of(error)}") from error
     return data, hashlib.sha256(data).hexdigest()
 
 

@@ -244,7 +244,7 @@ def read_table(storage: Storage, name: str) -> pa.Table:
     except StoreError:
         raise
     except (pa.ArrowException, ValueError, OSError) as error:
-        raise StoreError(f"{storage.url}/{name}: not a readable Parquet file ({error})") from error
+        raise StoreError(f"{storage.url}/{name}: not a readable Parquet file") from error
 
 
 def table_of(records: Iterable[Record], schema: pa.Schema) -> pa.Table:
@@ -349,7 +349,7 @@ def records_in(storage: Storage, name: str) -> Iterator[Record]:
     try:
         yield from [_record(row) for row in table.to_pylist()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{storage.url}/{name}: holds no records ({error!r})") from error
+        raise StoreError(f"{storage.url}/{name}: holds no records of this version") from error
 
 
 def _record(row: dict[str, Any]) -> Record:

@@ -7,6 +7,7 @@ from typing import Any
 
 from segmentation.errors import StoreError
 from segmentation.io.storage import Location, Storage, open_storage
+from segmentation.reasons import reason_of
 
 #: What the files of a store mean; counts up when an older version would misread them.
 FORMAT = 1
@@ -51,7 +52,7 @@ def read_run(root: Location, run: str) -> dict[str, Any]:
     except FileNotFoundError:
         return {"run": run}
     except ValueError as error:
-        raise StoreError(f"{storage.url}/{name}: damaged ({error})") from error
+        raise StoreError(f"{storage.url}/{name}: damaged ({reason_of(error)})") from error
     if not isinstance(description, dict):
         raise StoreError(f"{storage.url}/{name}: damaged (no description)")
     return description

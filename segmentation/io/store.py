@@ -151,7 +151,7 @@ def read_labels(root: Location, identity: str, label: str) -> Labels:
     except StoreError:
         raise
     except Exception as error:  # zarr and its codecs promise no exception types
-        raise StoreError(f"{place}: cannot be read ({error})") from error
+        raise StoreError(f"{place}: its labels cannot be read (a missing or damaged chunk, or metadata)") from error
     if array_digest(labels) != recorded:
         raise StoreError(f"{place}: its labels are not those recorded (a missing or altered chunk)")
     return labels

@@ -68,7 +68,7 @@ def read_tree(root: Location, identity: str, label: str) -> MeasuredTree:
         arrays = {**_NOTHING, **found, **numbers}
         is_whole = _digest(arrays) == attributes["sha256"]  # type: ignore[index, call-overload]
     except Exception as error:  # zarr and its codecs promise no exception types
-        raise StoreError(f"{storage.url}/{name}: holds no tree that can be read ({error})") from error
+        raise StoreError(f"{storage.url}/{name}: holds no tree that can be read") from error
     if not is_whole:
         raise StoreError(f"{storage.url}/{name}: its tree is not the one recorded (a missing or altered chunk)")
     return MeasuredTree.from_arrays(arrays)

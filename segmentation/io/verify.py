@@ -26,6 +26,7 @@ from segmentation.io.runs import check_format, read_run, run_names
 from segmentation.io.storage import Location, Storage, open_storage
 from segmentation.io.store import image_name, read_labels
 from segmentation.planning import Output, Record, State
+from segmentation.reasons import reason_of
 
 #: (id, label, key): one result.
 ResultKey = tuple[str, str, str]
@@ -175,7 +176,7 @@ def _sound_files(storage: Storage, found: Findings, run: str) -> list[str]:
         known = {str(name): str(digest) for name, digest in digests.items()}
         found.digests.update((name, known.pop(name)) for name in list(known) if name.startswith("tables/"))
     except (ValueError, AttributeError) as error:
-        found.add(mark, f"damaged ({error})")
+        found.add(mark, f"damaged ({reason_of(error)})" if isinstance(error, ValueError) else "damaged (no digests)")
         found.bad_runs.add(run)
         return names
     bad = set()
@@ -277,7 +278,7 @@ def _problem(storage: Storage, output: Output) -> str:
     except (FileNotFoundError, NotADirectoryError):
         return "is missing"
     except OSError as error:
-        return f"cannot be read ({error})"
+        return f"cannot be read ({reason_of(error)})"
     if len(data) != output.size:
         return f"has {len(data):,} bytes, {output.size:,} were recorded"
     if hashlib.sha256(data).hexdigest() != output.sha256:
@@ -369,7 +370,7 @@ def _list_problem(storage: Storage, image: str, expected: set[str], present: set
     except (FileNotFoundError, NotADirectoryError):
         return "is missing"
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"cannot be read ({error})"
+        return f"cannot be read ({reason_of(error)})"
     if expected - listed:
         return f"does not list {', '.join(sorted(expected - listed))}"
     if listed - present - expected:
@@ -404,4 +405,4 @@ def _named(key: Subject) -> str:
 
 def _without(storage: Storage, error: Exception) -> str:
     """Say an error without the place that its fault names already."""
-    return re.sub(rf"^{re.escape(storage.url)}/[^:]*: ", "", str(error))
+    return re.sub(rf"^{re.escape(storage.url)}/[^:]*: ", "", reason_of(error))

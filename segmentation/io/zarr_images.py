@@ -14,6 +14,7 @@ from segmentation.io.images import check_size
 from segmentation.io.pictures import Grid, Picture
 from segmentation.io.places import file_system, is_url, open_place
 from segmentation.planning import MAX_PIXELS, Header, display
+from segmentation.reasons import reason_of
 
 _MAX_METADATA = 2**24
 #: Each costs a read; a picture of 64 megapixels in chunks of 256 × 256 has a thousand.
@@ -184,7 +185,7 @@ def _json(place: str, name: str) -> dict[str, Any]:
     try:
         values = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ImageError(f"damaged OME-Zarr: {name} is no JSON ({error})") from error
+        raise ImageError(f"damaged OME-Zarr: {name}: {reason_of(error)}") from error
     if not isinstance(values, dict) or not isinstance(values.get("attributes", {}), dict):
         raise ImageError(f"damaged OME-Zarr: {name} holds no attributes")
     return values

@@ -112,7 +112,7 @@ def test_a_folder_that_cannot_be_read_is_a_row_and_the_run_goes_on(folder, tmp_p
     found = rows(tmp_path / "out")
     assert found.pop("a.png")["state"] == "segmented"
     ((_, row),) = found.items()
-    assert row["reason"] == "a folder that cannot be read: File name too long"
+    assert row["reason"] == "a folder that cannot be read: its name is too long for the file system"
 
 
 def test_an_archive_gives_the_labels_that_its_folder_gives(folder, tmp_path, prefect_api, dask_scheduler):

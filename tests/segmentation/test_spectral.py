@@ -228,7 +228,7 @@ def test_amg_without_pyamg_says_what_to_install(monkeypatch):
 def test_a_failing_solver_is_this_images_fault_and_says_what_to_try(value):
     weights = pixel_graph(np.zeros((6, 6)))
     weights.data[:] = value
-    with pytest.raises(ImageError, match=r"'arpack' failed for 3 eigenvectors of 36 pixels .* try another"):
+    with pytest.raises(ImageError, match=r"'arpack' failed for 3 eigenvectors of 36 pixels; try another"):
         spectral_embedding(weights, 3)
 
 

@@ -78,7 +78,7 @@ def test_an_image_that_vanishes_after_listing_fails_and_may_be_tried_again(works
     records, _ = run_chain(works, job)
     (failed,) = (record for record in records if record.state is State.FAILED)
     assert failed.ref.name == "grey.png"
-    assert "FileNotFoundError" in failed.reason
+    assert failed.reason == "the file or folder is gone, or was never there"
 
 
 def test_steps_leave_the_items_they_were_given_as_they_were(works, job):

@@ -11,6 +11,7 @@ from segmentation.io.sources.names import Selection, image_id, is_image_name
 from segmentation.io.sources.passed_over import PassedOver, is_system_folder
 from segmentation.io.zarr_images import series_of
 from segmentation.planning import ImageRef, display
+from segmentation.reasons import reason_of
 
 #: A folder that holds one of these is a node of Zarr: an image, or nothing that is read.
 _ZARR_NAMES = frozenset({"zarr.json", ".zgroup", ".zarray", ".zattrs"})
@@ -125,7 +126,7 @@ def walk(
         try:
             found = sorted(tree.entries(folder), key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = reason_of(error)
             yield _reference(prefix.rstrip("/") or ".", url(folder), (0, 0, f"a folder that cannot be read: {reason}"))
             continue
         names = {entry.name for entry in found}
@@ -169,7 +170,7 @@ def file_reference(tree: Tree, entry: Entry, url: Callable[[str], str] = str) ->
     try:
         status = tree.status(entry)
     except OSError as error:
-        status = (0, 0, f"cannot be looked at: {error.strerror or error}")
+        status = (0, 0, f"cannot be looked at: {reason_of(error)}")
     return _reference(entry.name, url(entry.path), status)
 
 
@@ -218,7 +219,7 @@ def zarr_reference(
                 if why:
                     problem = f"holds {LINK if why == LINK else SPECIAL if why == SPECIAL else why}"
         except OSError as error:
-            problem = f"a part of it cannot be read: {error.strerror or error}"
+            problem = f"a part of it cannot be read: {reason_of(error)}"
     return ImageRef(
         name=name,
         path=url(folder),

@@ -23,6 +23,7 @@ from segmentation.io.sources.masks import check_masks, with_mask
 from segmentation.io.sources.names import ALL, Selection, image_id, is_image_name
 from segmentation.io.sources.passed_over import PassedOver, is_system_folder
 from segmentation.planning import ImageRef, display
+from segmentation.reasons import reason_of
 
 
 def list_images(
@@ -120,7 +121,7 @@ def _looked_up(place: str) -> tuple[Tree, str, Callable[[str], str], bool]:
         try:
             next(Path(path).iterdir(), None)
         except OSError as error:
-            raise ParameterError(f"SOURCE: {display(place)} cannot be read: {error.strerror}") from error
+            raise ParameterError(f"SOURCE: {display(place)} cannot be read: {reason_of(error)}") from error
     return LocalTree(), path, str, Path(path).is_dir()
 
 

@@ -157,7 +157,7 @@ def _parquet(place: str) -> Iterator[dict[str, Any]]:
         for batch in file.iter_batches(columns=columns):
             yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise ParameterError(f"SOURCE: {display(place)} is not a readable Parquet file ({error})") from error
+        raise ParameterError(f"SOURCE: {display(place)} is not a readable Parquet file") from error
 
 
 def _read(place: str) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from segmentation.errors import ParameterError
 
 _DELIMITERS = ",;\t|"
+_UNREADABLE = "a quote that is not closed, or a field that is too long"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -76,14 +77,14 @@ def read_table(text: str, wanted: str) -> Iterator[dict[str, str]]:
             if any(value.strip() for value in row):
                 yield dict(zip(names, row, strict=False))
     except csv.Error as error:
-        raise ParameterError(f"line {reader.line_num}: {error}") from error
+        raise ParameterError(f"line {reader.line_num}: {_UNREADABLE}") from error
 
 
 def _first(reader: Iterator[list[str]]) -> list[str]:
     try:
         return next(reader, [])
     except csv.Error as error:
-        raise ParameterError(f"its first row: {error}") from error
+        raise ParameterError(f"its first row: {_UNREADABLE}") from error
 
 
 def _columns(head: str, delimiter: str) -> list[str]:

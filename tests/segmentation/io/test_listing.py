@@ -128,7 +128,7 @@ def test_a_folder_that_cannot_be_read_is_a_row_and_the_others_are_listed(tmp_pat
     remove(tmp_path / ("n" * 250))
     assert [ref.name for ref in refs if not ref.problem] == ["a.png", "z.png"]
     (broken,) = (ref for ref in refs if ref.problem)
-    assert "a folder that cannot be read: File name too long" in broken.problem
+    assert "a folder that cannot be read: its name is too long for the file system" in broken.problem
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone who may not read")
@@ -141,13 +141,13 @@ def test_a_folder_without_permission_is_a_row():
         os.seteuid(65534)
         try:
             refs = list(list_images(folder))
-            with pytest.raises(ParameterError, match="secret cannot be read: Permission denied"):
+            with pytest.raises(ParameterError, match="secret cannot be read: permission denied"):
                 list(list_images(folder / "secret"))
         finally:
             os.seteuid(0)
     assert [(ref.name, ref.problem) for ref in refs] == [
         ("a.png", ""),
-        ("secret", "a folder that cannot be read: Permission denied"),
+        ("secret", "a folder that cannot be read: permission denied"),
         ("z.png", ""),
     ]
 
@@ -466,7 +466,7 @@ def test_a_list_names_images_masks_and_what_they_are_called(tmp_path, write):
         ("x.csv", b"file,mask\na.png,\n", "has the columns file, mask; a column 'path' is expected"),
         ("x.csv", b"", "has the columns none"),
         ("x.csv", b"path\n", "lists no images"),
-        ("x.csv", b'path\n"a', "line 2: unexpected end"),
+        ("x.csv", b'path\n"a', "line 2: a quote that is not closed"),
         ("x.parquet", b"PAR1 nothing", "not a readable Parquet file"),
     ],
 )
