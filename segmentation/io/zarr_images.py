@@ -204,7 +204,9 @@ def _level(scales: Mapping[str, Any]) -> str:
 def _axes(scales: Mapping[str, Any], shape: Sequence[int]) -> tuple[list[str], list[int], int]:
     """Return the names of all axes, those that stay, and which of them is the channel (-1: none)."""
     found = scales.get("axes")
-    names = [str(axis.get("name") if isinstance(axis, dict) else axis) for axis in found] if found else []
+    names = (
+        [str(axis.get("name") if isinstance(axis, dict) else axis) for axis in found] if isinstance(found, list) else []
+    )
     if len(names) != len(shape) or "y" not in names or "x" not in names:
         raise ImageError(
             f"OME-Zarr with axes {names} for shape {tuple(shape)}; y, x and at most a channel are expected"
@@ -223,7 +225,10 @@ def _grid(scales: Mapping[str, Any], names: Sequence[str]) -> Grid:
     """Return where pixels lie: the dataset's scale and translation, then those of all resolutions, and the units."""
     step, origin = np.ones(len(names)), np.zeros(len(names))
     for holder in (scales["datasets"][0], scales):
-        for transformation in holder.get("coordinateTransformations") or ():
+        found = holder.get("coordinateTransformations") or []
+        if not isinstance(found, list):
+            raise ImageError("damaged OME-Zarr: its coordinateTransformations are no list")
+        for transformation in found:
             kind = transformation.get("type") if isinstance(transformation, dict) else None
             if kind == "scale":
                 factors = _vector(transformation, "scale", len(names))

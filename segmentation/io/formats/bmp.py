@@ -110,7 +110,7 @@ def _unpack_runs(packed: bytes, fields: BmpFields) -> Image:
                     and packed[at] == 0
                     and packed[at + 1] in (_END_OF_ROW, _END_OF_PICTURE)
                 ):
-                    count = fields.width - x  # encoders fill rows up to a multiple of four
+                    count = fields.width - x  # the last run of a row fills it up
                 found = bytes([value]) * count if not halves else bytes([value >> 4, value & 15]) * ((count + 1) // 2)
             elif value == _END_OF_ROW:
                 x, y = 0, y + 1
@@ -127,7 +127,8 @@ def _unpack_runs(packed: bytes, fields: BmpFields) -> Image:
                 found = bytes(n for pair in stored for n in (pair >> 4, pair & 15)) if halves else stored
                 at += len(stored) + len(stored) % 2
             _check_run(found, count, x, y, fields)
-            numbers[y * fields.width + x : y * fields.width + x + count] = found[:count]
+            shown = max(0, min(count, fields.width - x))
+            numbers[y * fields.width + x : y * fields.width + x + shown] = found[:shown]
             x += count
     except IndexError:  # behind the last pixel the end mark may be missing
         pass
@@ -139,5 +140,6 @@ def _unpack_runs(packed: bytes, fields: BmpFields) -> Image:
 def _check_run(found: bytes, count: int, x: int, y: int, fields: BmpFields) -> None:
     if len(found) < count:
         raise IndexError
-    if x + count > fields.width or y >= fields.height:
+    step = 32 // fields.bits  # encoders fill rows up to a multiple of four bytes
+    if x + count > -(-fields.width // step) * step or y >= fields.height:
         raise ImageError("damaged BMP: a run leaves the picture")

@@ -151,7 +151,7 @@ def _walked(data: bytes, tables: bytes | None = None) -> _State:
         state.transform is not None
         and known
         and state.transform not in known
-        and not (state.is_jfif and len(known) == 3)
+        and not (state.is_jfif and len(state.components) == 3)
     ):
         raise ImageError(f"JPEG with Adobe's colour transform {state.transform}; {known[0]} and {known[1]} are read")
     return state

@@ -22,7 +22,7 @@ from segmentation.io.formats.tiff_colors import (
     in_colours,
 )
 from segmentation.io.formats.tiff_nodata import as_stored, declared_no_data, has_data
-from segmentation.io.formats.tiff_pages import MAX_PAGES, Page, picture_pages
+from segmentation.io.formats.tiff_pages import MAX_PAGES, Page, check_subpages, picture_pages
 from segmentation.io.formats.tiff_pieces import JPEG, OLD_JPEG, PLANAR, UNPACKED, n_pieces, unpack
 from segmentation.io.notes import keep_off_terminal
 from segmentation.planning import Header
@@ -79,8 +79,10 @@ def tiff_header(file: BinaryIO, page: Page) -> Header:
     Raises
     ------
     ImageError
-        A compression, colour model, number of channels, of strips or size of tiles that is not read.
+        A compression, colour model, number of channels, of strips or size of tiles that is not read; or it is the
+        preview of a larger picture.
     """
+    check_subpages(file, page)
     with _page_at(file, page.offset) as found:
         _check_page(found)
         if found.photometric == PALETTE:  # its colours have 16 bits
@@ -109,11 +111,12 @@ def decode_tiff(data: bytes, page: Page) -> tuple[Image, Bools | None, int]:
     return pixels, valid, orientation
 
 
-def _mask_at(data: bytes, offset: int, shape: tuple[int, ...]) -> Bools | None:
-    """Decode the mask that follows a picture, not 0 where that is to be seen; None if it is one of another size."""
+def _mask_at(data: bytes, offset: int, shape: tuple[int, ...]) -> Bools:
+    """Decode the mask that follows a picture, not 0 where that is to be seen."""
     with _page_at(io.BytesIO(data), offset) as found:
         if (found.imagelength, found.imagewidth) != shape:
-            return None
+            size = f"{found.imagelength}×{found.imagewidth}"
+            raise ImageError(f"TIFF with a mask of {size} pixels for a picture of {shape[0]}×{shape[1]}")
         if found.photometric not in (MIN_IS_BLACK, _TRANSPARENCY_MASK) or found.samplesperpixel != 1:
             raise ImageError("TIFF with a mask that is none; one channel, black or not, is expected")
         if found.bitspersample not in (1, 8) or found.compression not in _COMPRESSIONS:
@@ -173,8 +176,8 @@ def _n_shown(page: Any) -> int:
 def _check_model(page: Any) -> None:
     """Refuse what a colour model cannot be made of."""
     model, bits = page.photometric, page.bitspersample
-    if model == PALETTE and page.colormap is None:
-        raise ImageError("damaged TIFF: a palette is missing")
+    if model == PALETTE and (page.colormap is None or page.colormap.ndim != 2 or page.dtype.kind == "f"):
+        raise ImageError("damaged TIFF: a palette is missing, or of no use for its samples")
     if model == SEPARATED and (
         page.tags.valueof(_INK_SET_TAG, _CMYK_INKS) != _CMYK_INKS or page.tags.valueof(_N_INKS_TAG, 4) != 4
     ):

@@ -14,6 +14,10 @@ _TAG = 42113
 _ROUNDED = 8
 #: A declared value so near to the largest number of its type means that, whatever digits it was written with.
 _NEAR_LARGEST = 1e-3
+#: Whole numbers below this are written with all of their digits; no number is off by more than that part of it.
+_WRITTEN_WHOLE, _MOST_ROUNDED = 1e6, 1e-6
+#: What some C libraries write for NaN.
+_NANS = frozenset({"1.#qnan", "1.#ind", "1.#snan", "nan(ind)", "nan(snan)", "qnan"})
 
 
 def declared_no_data(page: Any) -> int | float | None:
@@ -37,8 +41,10 @@ def declared_no_data(page: Any) -> int | float | None:
 
 
 def _number(word: str, text: str) -> int | float:
+    if word.lower().lstrip("+-") in _NANS:
+        return math.nan
     try:
-        value = float(word.replace(",", "."))
+        value = float(word.replace(",", ".").replace("_", "?"))  # Python's own digits may be grouped
     except ValueError as error:
         raise ImageError(f"TIFF that declares {text[:40]!a} to be no data; a number is expected") from error
     if math.isnan(value):
@@ -80,8 +86,10 @@ def _equal(samples: Image, no_data: int | float) -> Bools:
         edge = samples.dtype.type(math.copysign(largest * (1 - _NEAR_LARGEST), no_data))
         return np.asarray(samples >= edge if no_data > 0 else samples <= edge)
     value = samples.dtype.type(no_data)
-    reach = _ROUNDED * np.spacing(np.abs(value))
-    return np.asarray((samples >= value - reach) & (samples <= value + reach) if value else samples == value)
+    if abs(no_data) < _WRITTEN_WHOLE and no_data == int(no_data):
+        return np.asarray(samples == value)
+    reach = samples.dtype.type(min(_ROUNDED * float(np.spacing(np.abs(value))), _MOST_ROUNDED * abs(float(no_data))))
+    return np.asarray((samples >= value - reach) & (samples <= value + reach))
 
 
 def as_stored(no_data: int | float | None, dtype: np.dtype[Any]) -> Any:

@@ -1,5 +1,6 @@
 """The chain of a TIFF's pages, walked before a decoder sees the file."""
 
+import io
 import struct
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
@@ -10,7 +11,9 @@ from segmentation.errors import ImageError
 MAX_PAGES = 10_000
 _MAX_TAGS = 4096
 _BYTES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)
-_SUBFILE_TAG, _SUBPAGES_TAG = 254, 330
+_SUBFILE_TAG, _WIDTH_TAG, _HEIGHT_TAG, _SUBPAGES_TAG = 254, 256, 257, 330
+#: Whole numbers in a tag, and offsets of pages.
+_NUMBERS, _OFFSETS = {1: "B", 3: "H", 4: "I", 16: "Q"}, {4: "I", 13: "I", 16: "Q", 18: "Q"}
 _REDUCED, _MASK = 1, 4
 
 
@@ -37,7 +40,9 @@ class _Walked:
     """What the tags of a page tell while walking."""
 
     subfile: int
-    has_subpages: bool
+    pixels: int
+    #: Kind, number and field of the tag that says where pages below this one are.
+    below: tuple[int, int, bytes] | None
     after: int
 
 
@@ -72,14 +77,46 @@ def _pictures(walked: dict[int, _Walked]) -> list[Page]:
     for at, page in walked.items():
         if not page.subfile & (_REDUCED | _MASK):
             pictures.append(Page(at, is_only=len(walked) == 1))
-        elif page.subfile & (_REDUCED | _MASK) == _MASK and pictures and not pictures[-1].mask:
-            pictures[-1] = replace(pictures[-1], mask=at)
+        elif page.subfile & (_REDUCED | _MASK) == _MASK:
+            if not pictures:
+                raise ImageError("TIFF with a mask before any picture; that of a picture follows it")
+            if not pictures[-1].mask:
+                pictures[-1] = replace(pictures[-1], mask=at)
     if pictures:
         return pictures
     previews = [at for at, page in walked.items() if not page.subfile & _MASK]
-    if len(previews) == 1 and not walked[previews[0]].has_subpages:
+    if len(previews) == 1 and walked[previews[0]].below is None:
         return [Page(previews[0], is_only=len(walked) == 1)]
     raise ImageError("TIFF of previews only (a camera's raw file?); the picture needs a page of its own")
+
+
+def check_subpages(file: BinaryIO, page: Page) -> None:
+    """Refuse a page with a larger picture below it: a camera's preview, though nothing marks it as one.
+
+    Raises
+    ------
+    ImageError
+        There is one, or the pages below cannot be read.
+    """
+    size = file.seek(0, io.SEEK_END)
+    layout, _ = _first_page(file)
+    shown = _walk_page(file, layout, page.offset, size)
+    if shown.below is None:
+        return
+    for at in _offsets(file, layout, *shown.below):
+        below = _walk_page(file, layout, at, size)
+        if below.pixels > shown.pixels and not below.subfile & _MASK:
+            raise ImageError("TIFF whose picture stands below a smaller one (a camera's raw file?); such is not read")
+
+
+def _offsets(file: BinaryIO, layout: _Layout, kind: int, count: int, field: bytes) -> list[int]:
+    if kind not in _OFFSETS or count > MAX_PAGES:
+        raise ImageError("damaged TIFF: the places of pages below another")
+    n_bytes = count * _BYTES[kind]
+    if n_bytes > len(field):
+        file.seek(layout.unpack("Q" if layout.is_big else "I", field)[0])
+        field = _read(file, n_bytes)
+    return [at for at in layout.unpack(f"{count}{_OFFSETS[kind]}", field[:n_bytes]) if at]
 
 
 def _first_page(file: BinaryIO) -> tuple[_Layout, int]:
@@ -103,14 +140,16 @@ def _walk_page(file: BinaryIO, layout: _Layout, at: int, size: int) -> _Walked:
     tag_bytes = struct.calcsize("=" + tag_kind)
     tags = _read(file, count * tag_bytes)
     (after,) = layout.unpack(next_kind, _read(file, struct.calcsize("=" + next_kind)))
-    subfile, has_subpages = 0, False
+    found: dict[int, int] = {}
+    below: tuple[int, int, bytes] | None = None
     for code, kind, values, field in struct.iter_unpack(layout.order + tag_kind, tags):
         if values * (_BYTES[kind] if kind < len(_BYTES) else 1) > size:
             raise ImageError(f"damaged TIFF: tag {code} with {values:,} values in a file of {size:,} bytes")
-        if code == _SUBFILE_TAG:
-            subfile = layout.unpack("H" if kind == 3 else "I", field[: 2 if kind == 3 else 4])[0]
-        has_subpages |= code == _SUBPAGES_TAG
-    return _Walked(subfile, has_subpages, after)
+        if code in (_SUBFILE_TAG, _WIDTH_TAG, _HEIGHT_TAG) and kind in _NUMBERS:
+            found[code] = layout.unpack(_NUMBERS[kind], field[: _BYTES[kind]])[0]
+        elif code == _SUBPAGES_TAG:
+            below = kind, values, field
+    return _Walked(found.get(_SUBFILE_TAG, 0), found.get(_WIDTH_TAG, 0) * found.get(_HEIGHT_TAG, 0), below, after)
 
 
 def _read(file: BinaryIO, count: int) -> bytes:

@@ -152,6 +152,12 @@ def test_colours_are_coded_as_adobes_note_says(transform):
     assert np.array_equal(decode(data), decode(COLOUR)) == bool(transform)
 
 
+@pytest.mark.parametrize("transform", [0, 1, 2, 255])
+def test_a_jfif_segment_goes_before_adobes_note(transform):
+    data = before_segment(COLOUR, 1, segment(0xEE, b"Adobe\0\x64\0\0\0\0" + bytes([transform])))
+    np.testing.assert_array_equal(decode(data), decode(COLOUR))
+
+
 def test_four_inks_are_stored_inverted():
     smooth = np.dstack([np.tile(np.arange(16, dtype=np.uint8) * 16, (16, 1))] * 3)
     picture = Image.fromarray(smooth).convert("CMYK")

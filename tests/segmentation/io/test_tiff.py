@@ -120,6 +120,8 @@ TOP32 = float(np.finfo(np.float32).max)
         ("f4", -TOP32, "-3.4028234663852886e+38"), ("f4", -TOP32, "-3.40282346639e+38"), ("f4", -TOP32, "-3.4e+38"),
         ("f4", -TOP32, "-1.7976931348623157e+308"), ("f8", -1.7976931348623157e308, "-1.79769313486e+308"),
         ("f8", -9999, "-9999 -9999 -9999"), ("f2", -32768, "-32768"),
+        ("f4", np.nan, "-nan(ind)"), ("f4", np.nan, "1.#QNAN"), ("f8", np.nan, "-1.#IND"),
+        ("f4", 1.70141e38, "1.70141003513336182e+38"), ("f4", 3.4e-5, "3.4e-05"),
     ],
 )  # fmt: skip
 def test_what_is_declared_to_be_no_data_is_none(dtype, value, text):
@@ -141,11 +143,26 @@ def test_a_value_that_no_sample_can_take_is_that_of_none(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [("none", "'none' to be no data; a number"), ("1 2", "'1 2' .* one number")]
+    ("text", "reason"),
+    [
+        ("none", "'none' to be no data; a number"),
+        ("1_0", "'1_0' to be no data; a number"),
+        ("1 2", "'1 2' .* one number"),
+    ],
 )
 def test_what_is_no_number_is_refused(text, reason):
     with pytest.raises(ImageError, match=reason):
         decode(declared(GREY, text))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "near", "text"), [("f2", [254, 254.5, 255.5, 256], "255"), ("f4", [0.9999997, 1.0000005], "1")]
+)
+def test_values_near_a_whole_number_are_data(dtype, near, text):
+    pixels = (GREY % 50 + 20).astype(dtype)
+    pixels[0, : len(near)] = near
+    pixels[1, 5] = float(text)
+    assert np.argwhere(~decode_picture(declared(pixels, text)).valid).tolist() == [[1, 5]]
 
 
 def test_no_data_is_told_before_colours_are_turned_looked_up_or_drawn():
@@ -225,13 +242,55 @@ def test_a_page_that_masks_the_one_before_says_what_is_data():
         picture = decode_picture(with_mask(mask, compression="deflate"))
         np.testing.assert_array_equal(picture.pixels, GREY)
         np.testing.assert_array_equal(picture.valid, BITS)
-    assert decode_picture(with_mask(BITS[:4])).valid is None  # that of another picture
+    with pytest.raises(ImageError, match="a mask of 4×16 pixels for a picture of 12×16"):
+        decode(with_mask(BITS[:4]))
     with pytest.raises(ImageError, match="a mask of 16 bits"):
         decode(with_mask(DEEP))
 
 
 def test_a_mask_file_without_data_selects_nothing_there():
     np.testing.assert_array_equal(decode_mask(declared(GREY, "255")), (GREY != 0) & (GREY != 255))
+
+
+def test_a_mask_that_follows_no_picture_is_refused():
+    data = tiff([*tiff_tags(GREY, 8, 1), (254, 4, (4,))], GREY.tobytes())
+    with pytest.raises(ImageError, match="a mask before any picture"):
+        decode(data)
+
+
+@pytest.mark.parametrize("options", [{}, {"bigtiff": True, "byteorder": ">"}])
+@pytest.mark.parametrize("n_below", [1, 2])
+def test_a_preview_that_is_not_marked_as_one_is_not_taken_for_the_picture_below_it(n_below, options):
+    def pages(*arrays):
+        buffer = io.BytesIO()
+        with tifffile.TiffWriter(buffer, **options) as writer:
+            writer.write(arrays[0], subifds=n_below, metadata=None)
+            for array in arrays[1:]:
+                writer.write(array, metadata=None)
+        return buffer.getvalue()
+
+    below = [GREY[::4, ::4]] * (n_below - 1)
+    with pytest.raises(ImageError, match="picture stands below a smaller one"):
+        decode(pages(GREY[::2, ::2], *below, GREY))
+    np.testing.assert_array_equal(decode(pages(GREY, *below, GREY[::2, ::2])), GREY)
+
+
+@pytest.mark.parametrize("field", [(330, 3, (8,)), (330, 4, (2**30, 8))])
+def test_pages_below_that_cannot_be_found_are_refused(field):
+    with pytest.raises(ImageError, match=r"pages below another|a page begins at byte"):
+        decode(tiff([*tiff_tags(GREY, 8, 1), field], GREY.tobytes()))
+
+
+@pytest.mark.parametrize("count", [20, 767])
+def test_a_palette_that_is_no_three_columns_is_refused(count):
+    with pytest.raises(ImageError, match="a palette is missing, or of no use"):
+        decode(tiff([*tiff_tags(GREY, 8, 3), (320, 3, tuple(range(count)))], GREY.tobytes()))
+
+
+def test_a_palette_is_not_looked_up_by_fractions():
+    data = tiff([*tiff_tags(REAL, 32, 3), (339, 3, (3,)), (320, 3, tuple(range(768)))], REAL.astype("<f4").tobytes())
+    with pytest.raises(ImageError, match="a palette is missing, or of no use"):
+        decode(data)
 
 
 def test_one_page_that_is_marked_as_reduced_is_read_among_several_it_is_not():

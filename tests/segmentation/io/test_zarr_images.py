@@ -89,6 +89,7 @@ def rewritten(path, change):
         (GREY, "yx", {"attributes": {"multiscales": [{"datasets": [{"path": "../x"}]}]}}, "below the image"),
         (GREY, "yx", {"attributes": {"multiscales": [{"datasets": []}]}}, "names no dataset"),
         (GREY, "yx", {"attributes": {"multiscales": [{"datasets": [{"path": "7"}]}]}}, "damaged OME-Zarr"),
+        (GREY, "yx", {"attributes": {"multiscales": [{"axes": 5, "datasets": [{"path": "0"}]}]}}, "axes .* for shape"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("version", [2, 3])
@@ -128,7 +129,7 @@ def test_chunks_that_are_lost_are_not_taken_for_empty_ones(tmp_path):
 
 
 def placed(path, dataset, image=(), units=("micrometer", "micrometer"), axes="yx", version=3, array=GREY):
-    datasets = [{"path": "0", "coordinateTransformations": list(dataset)}]
+    datasets = [{"path": "0", "coordinateTransformations": dataset}]
     named = dict(zip("yx", units, strict=True))
     scales = {
         "axes": [{"name": name, **({"unit": named[name]} if named.get(name) else {})} for name in axes],
@@ -173,6 +174,11 @@ def test_an_image_that_is_placed_elsewhere_is_another(tmp_path):
 def test_what_places_an_image_in_another_way_is_refused(tmp_path, transformation, reason):
     with pytest.raises(ImageError, match=reason):
         read_zarr(str(placed(tmp_path / "x.zarr", [transformation])))
+
+
+def test_transformations_that_are_no_list_are_refused(tmp_path):
+    with pytest.raises(ImageError, match="coordinateTransformations are no list"):
+        read_zarr(str(placed(tmp_path / "x.zarr", 5)))
 
 
 def collection(path, names, version, series=None):
