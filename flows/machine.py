@@ -29,8 +29,13 @@ def prepare_machine() -> None:
     Raises
     ------
     MachineError
-        Too few files may be open, nothing answers at 127.0.0.1, or there is no folder for Prefect.
+        The current folder is gone, too few files may be open, nothing answers at 127.0.0.1, or there is no folder for
+        Prefect.
     """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise MachineError(f"the current folder: {reason_of(error)}; change into another one") from error
     bypass_proxies(os.environ)
     check_open_files()
     check_loopback()

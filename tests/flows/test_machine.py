@@ -178,6 +178,14 @@ def test_an_unforeseen_error_is_one_line_and_code_4_and_its_traceback_is_in_a_fi
     assert "Traceback (most recent call last)" in Path(file).read_text()
 
 
+def test_a_current_folder_that_is_gone_is_said(photos, tmp_path):
+    (tmp_path / "gone").mkdir()
+    leave = ["bash", "-c", 'cd "$0" && rmdir "$0" && "$@"', str(tmp_path / "gone")]
+    done = segment(photos, tmp_path / "out", before=leave)
+    assert done.returncode == 4
+    assert re.fullmatch(r"regionflow: the current folder: .* change into another one\n", done.stderr)
+
+
 def test_a_path_with_a_nul_is_refused(tmp_path, capsys):
     assert run_command(["run", "photos\0", str(tmp_path / "out")]) == 2
     assert run_command(["run", str(tmp_path), "out\0"]) == 2
