@@ -14,7 +14,7 @@ from prefect.futures import PrefectFuture
 
 from segmentation.errors import ClusterError
 from segmentation.planning import Batch, Record, State, Work, label_key
-from tasks.batch import BatchHandle, StalledError, WorkerLostError, restart_worker
+from tasks.batch import BatchHandle, StalledError, WorkerLostError, restart_full
 from tasks.items import Job
 from tasks.steps import build_graph, cluster, load, render_contours, smooth_and_rescale, store
 
@@ -120,9 +120,9 @@ def drive(
             batch, was_full = suspects.popleft()
             batch = replace(batch, whole_worker=True)
             worker = seats.wait(batch)
-            if was_full:  # what other images have left behind on it must not count against this one
+            if was_full:  # what other images have left behind must not count against this one
                 seats.leave(batch, worker)
-                restart_worker(client, worker)
+                restart_full(client, worker)
                 worker = seats.wait(batch)
             _submit(BatchHandle(client, job, batch, worker, limit_s), done)
             running = 1

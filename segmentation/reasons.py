@@ -65,7 +65,7 @@ def reason_of(error: BaseException) -> str:
     >>> reason_of(OSError(28, "No space left on device"))
     'no space left on the device'
     >>> reason_of(AttributeError("'NoneType' object has no attribute 'size'"))
-    'an error that nobody foresaw (AttributeError); the run's log has more'
+    "an error that nobody foresaw (AttributeError); the run's log has more"
     """
     return known_reason(error) or f"an error that nobody foresaw ({type(error).__name__}); the run's log has more"
 

@@ -90,10 +90,19 @@ class BatchHandle:
                 raise StalledError(f"no answer within {self.limit_s / 60:.0f} minutes")
 
     def collect(self) -> Any:
-        """Fetch the result of the last step, which is small, and let the cluster forget the batch."""
+        """Fetch the result of the last step, which is small, and let the cluster forget the batch.
+
+        Raises
+        ------
+        WorkerLostError
+            The worker died with it.
+        """
         future = self.future
         assert future is not None
-        result = self._watched(lambda: future.result(timeout=_LOOK_EVERY_S))
+        try:
+            result = self._watched(lambda: future.result(timeout=_LOOK_EVERY_S))
+        except (CancelledError, UnboundLocalError) as lost:  # the second: Dask's client returns what was cancelled
+            raise WorkerLostError(f"worker {self.worker} died before its result was fetched") from lost
         self.release()
         return result
 
@@ -112,7 +121,22 @@ def restart_worker(client: Client, worker: str) -> None:
     ClusterError
         It has no nanny: nobody can.
     """
+    _restart(client, [worker])
+
+
+def restart_full(client: Client, worker: str) -> None:
+    """Start a worker anew whose memory other images have filled; of a cluster of our own all, for any may be next.
+
+    Raises
+    ------
+    ClusterError
+        It has no nanny.
+    """
+    _restart(client, [worker] if client.cluster is None else list(client.nthreads()))
+
+
+def _restart(client: Client, workers: list[str]) -> None:
     try:
-        client.restart_workers([worker], timeout=_RESTART_S, raise_for_error=False)
+        client.restart_workers(workers, timeout=_RESTART_S, raise_for_error=False)
     except (OSError, ValueError) as error:
-        raise ClusterError(f"worker {worker} does not answer, and cannot be restarted") from error
+        raise ClusterError(f"worker {', '.join(workers)} does not answer, and cannot be restarted") from error

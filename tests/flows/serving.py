@@ -68,13 +68,16 @@ class Served:
     def said(self):
         return self.output.read_text()
 
-    def post(self, path, **values):
-        answer = self.api.post(path, json=values)
+    def send(self, method, path, **values):
+        answer = self.api.request(method, path, json=values)
         while answer.status_code == 503:  # SQLite was busy; Prefect's own clients ask again too
             time.sleep(0.5)
-            answer = self.api.post(path, json=values)
+            answer = self.api.request(method, path, json=values)
         answer.raise_for_status()
-        return answer.json()
+        return answer
+
+    def post(self, path, **values):
+        return self.send("POST", path, **values).json()
 
     def deployment(self, name):
         return self.api.get(f"/deployments/name/{name}").json()

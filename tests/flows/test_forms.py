@@ -71,10 +71,9 @@ def browser(served, tmp_path_factory):
 @pytest.fixture
 def waiting(served):
     """Keep what is asked for from being started while a test looks at it."""
-    where = f"/work_pools/{POOL}"
-    served.api.patch(where, json={"is_paused": True}).raise_for_status()
+    served.send("PATCH", f"/work_pools/{POOL}", is_paused=True)
     yield
-    served.api.patch(where, json={"is_paused": False}).raise_for_status()
+    served.send("PATCH", f"/work_pools/{POOL}", is_paused=False)
 
 
 def open_form(served, browser, name):
@@ -253,7 +252,7 @@ def test_a_recut_is_started_from_its_form(served, browser, archive, tmp_path):
     ("sent", "message"),
     [
         ({"metod": "ward"}, "metod"),
-        ({"method": "wards"}, "wards"),
+        ({"method": "wards"}, "recipe.method: Input should be 'spectral', 'ward'"),
         ({"method": "ward", "ward": {"n_region": 4}}, "n_region"),
         ({"method": "ward", "regions": 12, "auto": True}, "regions: 12 and auto are both given"),
         ({"method": "kmeans", "auto": True}, "kmeans has no number of colours"),

@@ -84,6 +84,7 @@ def test_an_image_that_outgrows_its_worker_fails_alone(mixed, tmp_path, monkeypa
     monkeypatch.setattr("flows.archive.image_bytes", lambda worker_bytes: 2**50)
     segment_archive(str(mixed), str(tmp_path / "out"), WARD, settings=Settings(workers=2, memory="600MiB"))
     records = {record.ref.name: record for record in read_records(tmp_path / "out").values()}
-    assert {name for name, record in records.items() if record.state is not State.SEGMENTED} == {"04-5600.png"}
+    left = {name: record.reason for name, record in records.items() if record.state is not State.SEGMENTED}
+    assert list(left) == ["04-5600.png"], left
     assert records["04-5600.png"].state is State.FAILED
     assert "memory" in records["04-5600.png"].reason  # its limit stopped it, or killed the worker

@@ -123,7 +123,8 @@ def test_archives_and_lists_give_the_same_reasons_twice(tmp_path, prefect_api, d
         assert found[0] == found[1]
         reasons = [row[4] for row in found[0] if row[2] != "segmented"]
         assert reasons
-        assert [reason for reason in reasons if not reason or FOREIGN.search(reason)] == []
+        ours = [reason.replace(str(tmp_path), "") for reason in reasons]  # what was looked for is said in full
+        assert [reason for reason in ours if not reason or FOREIGN.search(reason)] == []
         failed += [row[4] for row in found[0] if row[2] == "failed"]
     assert len(failed) == 1  # the memory
 
@@ -152,7 +153,7 @@ def test_what_libraries_say_is_in_the_log_with_the_files_name_and_not_on_the_ter
     root, done = talked
     assert done.returncode == 1
     assert done.stderr == "4 images: 4 new\n"
-    assert "PNG" not in done.stdout.replace("not an image; PNG", "")
+    assert "PNG" not in done.stdout.replace("can be read; PNG", "")
     (log,) = root.glob("runs/*/log.txt")
     lines = log.read_text("utf-8").splitlines()
     assert any("palette.png: PNG warning: PLTE: invalid" in line for line in lines)
@@ -170,7 +171,7 @@ def test_in_a_file_a_row_is_one_whole_line_without_control_characters(talked, ta
     contour.write_bytes(content)
     for text in (done.stdout, done.stderr, status.stdout, verified.stdout):
         assert not CONTROL.search(text)
-    reason = "not an image; PNG, JPEG, TIFF, GIF, BMP, WebP, JPEG 2000 and PNM are read"
+    reason = "not an image that can be read; PNG, JPEG, TIFF, GIF, BMP, WebP, JPEG 2000 and PNM are"
     for text in (done.stdout, status.stdout):
         for name in ("broken.png", next(path.name for path in talkative.glob("a name*"))):
             assert re.search(rf"^ *{re.escape(name)} +rejected  {re.escape(reason)}$", text, re.MULTILINE)
@@ -206,7 +207,7 @@ def test_in_a_terminal_of_80_columns_rows_go_on_below_and_nothing_is_cut(talked,
     names = " ".join("".join(line[: lines[begin + 1].index("state")] for line in table).split())
     assert "".join(long.split()) in names.replace(" ", "")
     reasons = " ".join(line[start:].strip() for line in table)
-    assert reasons.count("not an image; PNG, JPEG, TIFF, GIF, BMP, WebP, JPEG 2000 and PNM are read") == 2
+    assert reasons.count("not an image that can be read; PNG, JPEG, TIFF, GIF, BMP, WebP, JPEG 2000 and PNM are") == 2
 
 
 def test_the_last_words_of_a_worker_that_dies_are_in_the_log(tmp_path):

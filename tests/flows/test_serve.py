@@ -55,9 +55,11 @@ def served(night, tmp_path_factory):
     again = begins + timedelta(minutes=3)  # if this machine takes longer than that to start
     cron = f"{begins.minute},{again.minute} * * * *"
     options = ["--source", source, "--output", output, "--config", recipe, "--cron", cron, "--timezone", ZONE]
+    home.mkdir(mode=0o700)
+    (home / "work").mkdir(mode=0o700)
     for name in ("flows", "tasks", "segmentation"):  # where its worker starts runs
         hidden = home / "work" / name / "__init__.py"
-        hidden.parent.mkdir(parents=True)
+        hidden.parent.mkdir()
         hidden.write_text("raise SystemExit('imported from the current folder')")
     running = Served(home, *options, "--port", free_port())
     yield running
