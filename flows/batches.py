@@ -105,6 +105,7 @@ def drive(
     seats = Seats(client)
     fresh = iter(batches)
     running = 0
+    is_filled = False  # by the image that was last tried alone
     while True:
         while running < in_flight and (batch := waiting.popleft() if waiting else next(fresh, None)) is not None:
             worker = seats.take(batch) if running else seats.wait(batch)
@@ -120,7 +121,7 @@ def drive(
             batch, was_full = suspects.popleft()
             batch = replace(batch, whole_worker=True)
             worker = seats.wait(batch)
-            if was_full:  # what other images have left behind must not count against this one
+            if was_full or is_filled:  # what other images have left behind must not count against this one
                 seats.leave(batch, worker)
                 restart_full(client, worker)
                 worker = seats.wait(batch)
@@ -131,6 +132,7 @@ def drive(
         running -= 1
         seats.leave(batch, handle.worker)
         error, step = _first_error(chain)
+        is_filled = alone and isinstance(error, MemoryError)
         if error is None:
             yield chain[-1].result()
         elif not (reason := _reason(error)):
