@@ -146,6 +146,8 @@ def _walk_page(file: BinaryIO, layout: _Layout, at: int, size: int) -> _Walked:
         if values * (_BYTES[kind] if kind < len(_BYTES) else 1) > size:
             raise ImageError(f"damaged TIFF: tag {code} with {values:,} values in a file of {size:,} bytes")
         if code in (_SUBFILE_TAG, _WIDTH_TAG, _HEIGHT_TAG) and kind in _NUMBERS:
+            if _BYTES[kind] > len(field):
+                raise ImageError(f"damaged TIFF: tag {code} has a number of {_BYTES[kind]} bytes; 4 fit")
             found[code] = layout.unpack(_NUMBERS[kind], field[: _BYTES[kind]])[0]
         elif code == _SUBPAGES_TAG:
             below = kind, values, field

@@ -437,3 +437,13 @@ def test_many_channels_count_for_the_limit_of_pixels_as_pixels_do():
     assert decode(data).shape == (12, 16, 3)
     with pytest.raises(LimitError, match="191 are allowed"):
         decode(data, max_pixels=191)
+
+
+def test_a_number_of_eight_bytes_in_a_field_of_four_is_refused():
+    data = bytearray(by_tifffile(GREY, metadata=None))
+    at = struct.unpack_from("<I", data, 4)[0] + 2
+    while struct.unpack_from("<H", data, at)[0] != 256:  # the width
+        at += 12
+    struct.pack_into("<H", data, at + 2, 16)  # as LONG8
+    with pytest.raises(ImageError, match="tag 256 has a number of 8 bytes; 4 fit"):
+        decode(bytes(data))
